@@ -1,0 +1,125 @@
+"""Messages between the supervisor and its workers.
+
+Each direction is a closed union of tagged structs: a decoder of one direction refuses every message of the other, so the
+unions *are* the table of what may be said. Framing and the socket are the business of ``hyperion.channel``.
+
+Secrets travel here, once, in the first message of a worker's life, and nowhere else: such structs do not show them in their
+``repr``.
+"""
+
+import msgspec
+
+#: Longest encoded message, bytes. The largest is a server's configuration: 1,000 admins with 100 ports each stay below it.
+MAX_MESSAGE_BYTES = 64 * 1024
+
+
+class Message(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="t"):
+    """Base of all control messages."""
+
+
+class AdminRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One admin who may connect: 32 raw bytes of static public key, the name for logs, and the ports this admin may reach."""
+
+    public_key: bytes
+    name: str
+    allow: tuple[int, ...]
+
+
+class LogSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How a child logs: see ``hyperion.log.configure``."""
+
+    format: str = "auto"
+    level: str = "info"
+
+
+class ServerWorkerConfig(Message, frozen=True, tag="server-config"):
+    """First message to a server worker. Times in seconds."""
+
+    worker: str
+    static_secret: bytes
+    psk: bytes
+    admins: tuple[AdminRule, ...]
+    handshake_timeout: float
+    server_name: str
+    log: LogSettings
+
+    def __repr__(self) -> str:
+        return f"ServerWorkerConfig(worker={self.worker!r}, admins={len(self.admins)})"
+
+
+class ForwardRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One local listener: the socket with the same index in the list handed over at start leads to ``remote_port``."""
+
+    local: str
+    remote_port: int
+
+
+class ClientWorkerConfig(Message, frozen=True, tag="client-config"):
+    """First message to a client worker (one server each)."""
+
+    server: str
+    host: str
+    port: int
+    server_public: bytes
+    static_secret: bytes
+    psk: bytes
+    pool_size: int
+    forwards: tuple[ForwardRule, ...]
+    log: LogSettings
+
+    def __repr__(self) -> str:
+        return f"ClientWorkerConfig(server={self.server!r}, host={self.host!r}, port={self.port}, pool_size={self.pool_size})"
+
+
+class ServerPolicy(Message, frozen=True, tag="server-policy"):
+    """A reload: from now on these admins and ports hold. Live sessions of admins not listed are cut."""
+
+    admins: tuple[AdminRule, ...]
+    handshake_timeout: float
+
+
+class Drain(Message, frozen=True, tag="drain"):
+    """Take nothing new, finish the streams that run, exit after ``timeout`` seconds at the latest."""
+
+    timeout: float
+
+
+class Stop(Message, frozen=True, tag="stop"):
+    """End now, tidily."""
+
+
+class Ready(Message, frozen=True, tag="ready"):
+    """The worker serves. ``pid`` is its own."""
+
+    pid: int
+
+
+class Heartbeat(Message, frozen=True, tag="heartbeat"):
+    """The worker's loop turns. Counters since its start, gauges of now; bytes are payload bytes of streams."""
+
+    sessions: int
+    streams: int
+    sessions_total: int
+    streams_total: int
+    bytes_in: int
+    bytes_out: int
+
+
+class TunnelState(Message, frozen=True, tag="tunnel-state"):
+    """A client worker's pool changed: connections that are up, of how many, the last reason for being down, round trip in seconds."""
+
+    up: int
+    size: int
+    reason: str | None
+    round_trip: float | None
+
+
+class Fault(Message, frozen=True, tag="fault"):
+    """The worker ends because of this; ``exit_code`` says whether a restart makes sense (78: it does not)."""
+
+    reason: str
+    exit_code: int
+
+
+SupervisorToWorker = ServerWorkerConfig | ClientWorkerConfig | ServerPolicy | Drain | Stop
+WorkerToSupervisor = Ready | Heartbeat | TunnelState | Fault
