@@ -1,0 +1,1 @@
+"""Noise: the handshake (``handshake``) and the encrypted records after it (``record``)."""

@@ -1,0 +1,335 @@
+"""A tunnel: one handshake, then yamux inside Noise records, over one TCP connection. What the adapters drive.
+
+::
+
+    client:  HANDSHAKE ── message 2 good ────────────────────────────> OPEN
+    server:  HANDSHAKE ── message 1 good ──> ADMISSION ── admit() ──> PROOF ── first record opens ──> OPEN
+             any of these ── refused ──> SILENT (reads on, answers nothing, until the deadline) ──> FAILED
+
+Knows: the order of things, lengths before authentication, the one deadline for everything before OPEN. Refuses to know:
+sockets, who is allowed, what streams carry.
+
+Why PROOF: in IKpsk2 the PSK enters with message 2, so message 1 proves neither the PSK nor that it is fresh. A client counts
+only when its first record opened (WIRE Q6, Q7). Why SILENT: every refused client sees the same thing, a server that says
+nothing and hangs up at the deadline, whatever it did wrong.
+
+Source: WIRE sections 6, 7, 8 and 19; DESIGN section 4.
+"""
+
+import enum
+from collections import deque
+
+import msgspec
+from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
+
+from hyperion.proto.errors import HandshakeError, LocalProtocolError, ProtocolError, RecordError
+from hyperion.proto.extensions import PLAIN, Parameters, decode_parameters, encode_parameters
+from hyperion.proto.noise.handshake import MESSAGE_MAX_BYTES, HandshakeResult, Initiator, Responder
+from hyperion.proto.noise.record import BASE_PLAINTEXT_BYTES, LENGTH_BYTES, RecordReader, RecordWriter
+from hyperion.proto.yamux.events import SessionFailed, YamuxEvent
+from hyperion.proto.yamux.frame import HEADER_BYTES
+from hyperion.proto.yamux.session import YamuxLimits, YamuxSession
+from hyperion.proto.yamux.stream import YamuxStream
+
+#: Seconds from the first byte to OPEN, when the configuration does not say otherwise (DESIGN section 8).
+HANDSHAKE_TIMEOUT = 3.0
+
+
+class TunnelState(enum.Enum):
+    """See the drawing above."""
+
+    HANDSHAKE = enum.auto()
+    ADMISSION = enum.auto()
+    PROOF = enum.auto()
+    OPEN = enum.auto()
+    SILENT = enum.auto()
+    FAILED = enum.auto()
+
+
+class AdmissionRequested(msgspec.Struct, frozen=True):
+    """A client holds this static key (not yet: the PSK). The driver answers with ``admit`` or ``refuse``."""
+
+    peer_public: bytes
+    parameters: Parameters
+
+
+class TunnelOpened(msgspec.Struct, frozen=True):
+    """Both sides are proven: streams may flow."""
+
+    peer_public: bytes
+    parameters: Parameters
+
+
+class TunnelRefused(msgspec.Struct, frozen=True):
+    """The handshake is lost; the peer is kept in the dark until the deadline. For the log."""
+
+    error: ProtocolError
+
+
+class TunnelFailed(msgspec.Struct, frozen=True):
+    """The tunnel is over: send what is left, then hang up."""
+
+    error: ProtocolError
+
+
+TunnelEvent = AdmissionRequested | TunnelOpened | TunnelRefused | TunnelFailed | YamuxEvent
+
+
+class Tunnel:
+    """What both roles share. Build a ``ClientTunnel`` or a ``ServerTunnel``."""
+
+    def __init__(self, *, client: bool, own: Parameters, deadline: float, limits: YamuxLimits) -> None:
+        self.state = TunnelState.HANDSHAKE
+        self._deadline = deadline
+        self._own = own
+        self._peer = PLAIN
+        self._peer_public = b""
+        self._handshake_data = bytearray()
+        self._events: deque[TunnelEvent] = deque()
+        self._outgoing: list[bytes | bytearray] = []
+        self._mux = YamuxSession(client=client, limits=limits)
+        self._reader: RecordReader | None = None
+        self._writer: RecordWriter | None = None
+        self._refusal: ProtocolError | None = None
+
+    # --- the verbs
+
+    @property
+    def mux(self) -> YamuxSession:
+        """The streams inside. What it queues goes out with ``data_to_send``."""
+        return self._mux
+
+    @property
+    def max_body(self) -> int:
+        """Largest Data body that fits one record together with its header, bytes."""
+        return (self._writer.max_plaintext if self._writer else BASE_PLAINTEXT_BYTES) - HEADER_BYTES
+
+    def receive_data(self, data: memoryview, now: float) -> None:
+        """Take bytes of the peer, cut anywhere. Never raises on what they are."""
+        if self._reader is not None and self.state in (TunnelState.OPEN, TunnelState.PROOF):
+            self._receive_records(self._reader, data, now)
+        elif self.state in (TunnelState.HANDSHAKE, TunnelState.ADMISSION):
+            self._receive_handshake(data, now)
+
+    def receive_eof(self) -> None:
+        """The peer's TCP stream ended. There is no polite end below yamux: it is always a failure."""
+        if self.state is not TunnelState.FAILED:
+            cut = self._reader is not None and self._reader.mid_record
+            error = RecordError("the connection ended inside a record" if cut else "the connection was closed")
+            error.reason = "truncated" if cut else "peer-closed"
+            self.fail(self._refusal or error)
+
+    def next_event(self) -> TunnelEvent | None:
+        """The oldest event not yet taken."""
+        if self._events:
+            return self._events.popleft()
+        if self.state is not TunnelState.OPEN:
+            return None
+        event = self._mux.next_event()
+        if type(event) is SessionFailed:
+            self.fail(event.error)
+            return self._events.popleft()
+        return event
+
+    def data_to_send(self) -> list[bytes | bytearray]:
+        """Everything for the peer since the last call, in order: frames queued by the session are sealed now."""
+        if self._writer is not None and self._mux.has_pending:
+            self._seal_pending(self._writer)
+        outgoing = self._outgoing
+        if outgoing:
+            self._outgoing = []
+        return outgoing
+
+    def next_timeout(self) -> float | None:
+        """When ``handle_timeout`` wants to be called."""
+        if self.state is TunnelState.OPEN:
+            return self._mux.next_timeout()
+        return None if self.state is TunnelState.FAILED else self._deadline
+
+    def handle_timeout(self, now: float) -> None:
+        """Pings while open; before that, the deadline that ends everything."""
+        if self.state is TunnelState.OPEN:
+            self._mux.handle_timeout(now)
+        elif self.state is not TunnelState.FAILED and now >= self._deadline:
+            self.fail(self._refusal or HandshakeError("the handshake took too long", reason="handshake-timeout"))
+
+    def send_in_place(self, stream: YamuxStream, buffer: memoryview, size: int) -> None:
+        """Send ``size`` bytes that lie in ``buffer`` behind HEADER_BYTES of room for a frame header.
+
+        The hot path: header and body become one record with one call of the AEAD, straight from the buffer that the local
+        socket was read into. At most ``max_body`` and the stream's ``send_window`` bytes. The buffer is free on return.
+        """
+        writer = self._writer
+        if writer is None:
+            raise LocalProtocolError("the tunnel is not open")
+        if self._mux.has_pending:
+            self._seal_pending(writer)
+        buffer[:HEADER_BYTES] = self._mux.data_header(stream, size)
+        self._outgoing.append(writer.seal(buffer[: HEADER_BYTES + size]))
+
+    def fail(self, error: ProtocolError) -> None:
+        """The one exit."""
+        if self.state is not TunnelState.FAILED:
+            self._mux.fail(error)
+            self.state = TunnelState.FAILED
+            self._events.append(TunnelFailed(error))
+
+    # --- inside
+
+    def _receive_handshake(self, data: memoryview, now: float) -> None:
+        """Collect one message: at most its length and 4,096 bytes are ever held."""
+        pending = self._handshake_data
+        room = LENGTH_BYTES + MESSAGE_MAX_BYTES - len(pending)
+        pending += data[:room]
+        if self.state is not TunnelState.HANDSHAKE or len(pending) < LENGTH_BYTES:
+            return
+        size = int.from_bytes(pending[:LENGTH_BYTES], "big")
+        if not 0 < size <= MESSAGE_MAX_BYTES:
+            self._refuse(HandshakeError("a handshake message of forbidden length", reason="malformed"))
+        elif len(pending) >= LENGTH_BYTES + size:
+            message = bytes(pending[LENGTH_BYTES : LENGTH_BYTES + size])
+            del pending[: LENGTH_BYTES + size]
+            rest = bytes(data[room:])
+            try:
+                self._on_message(message, now)
+            except HandshakeError as error:
+                self._refuse(error)
+            self._handshake_data += rest
+            self._after_message(now)
+
+    def _on_message(self, message: bytes, now: float) -> None:
+        raise LocalProtocolError("a tunnel has a role")
+
+    def _refuse(self, error: ProtocolError) -> None:
+        self.fail(error)
+
+    def _after_message(self, now: float) -> None:
+        """Bytes that came right behind the message are records already."""
+        if self._reader is not None and self._handshake_data:
+            rest = bytes(self._handshake_data)
+            self._handshake_data.clear()
+            self._receive_records(self._reader, memoryview(rest), now)
+
+    def _start_transport(self, result: HandshakeResult, peer: Parameters) -> None:
+        """Keys are known. Each side takes records as large as it said, and sends none larger than the peer said."""
+        self._peer = peer
+        self._peer_public = result.peer_public
+        extended = peer.x >= 1
+        largest_in = self._own.frame if extended else BASE_PLAINTEXT_BYTES
+        largest_out = min(self._own.frame, peer.frame) if extended else BASE_PLAINTEXT_BYTES
+        self._reader = RecordReader(ChaCha20Poly1305(result.receive_key), largest_in)
+        self._writer = RecordWriter(ChaCha20Poly1305(result.send_key), largest_out)
+
+    def _open(self, now: float) -> None:
+        self.state = TunnelState.OPEN
+        self._events.append(TunnelOpened(self._peer_public, self._peer))
+        self._mux.handle_timeout(now)  # the first ping: it is also the client's proof to the server
+
+    def _receive_records(self, reader: RecordReader, data: memoryview, now: float) -> None:
+        try:
+            plaintexts = reader.receive_data(data)
+        except RecordError as error:
+            if self.state is TunnelState.PROOF:
+                self._refuse(HandshakeError("the first record did not open", reason="bad-psk"))
+            else:
+                self.fail(error)
+            return
+        if plaintexts and self.state is TunnelState.PROOF:
+            self._open(now)
+        for plaintext in plaintexts:
+            if plaintext:
+                self._mux.receive_data(plaintext, now)
+
+    def _seal_pending(self, writer: RecordWriter) -> None:
+        pending = memoryview(self._mux.data_to_send())
+        step = writer.max_plaintext
+        for start in range(0, len(pending), step):
+            self._outgoing.append(writer.seal(pending[start : start + step]))
+
+
+class ClientTunnel(Tunnel):
+    """The initiator. ``ephemeral`` is 32 fresh random bytes; ``now`` starts the handshake's deadline."""
+
+    def __init__(
+        self,
+        *,
+        static: bytes,
+        server_public: bytes,
+        psk: bytes,
+        ephemeral: bytes,
+        now: float,
+        own: Parameters = PLAIN,
+        handshake_timeout: float = HANDSHAKE_TIMEOUT,
+        limits: YamuxLimits | None = None,
+    ) -> None:
+        super().__init__(client=True, own=own, deadline=now + handshake_timeout, limits=limits or YamuxLimits())
+        payload = encode_parameters(own) if own.x else b""
+        self._initiator = Initiator(
+            static=static, server_public=server_public, psk=psk, ephemeral=ephemeral, payload=payload
+        )
+        message = self._initiator.create_message_1()
+        self._outgoing.append(len(message).to_bytes(LENGTH_BYTES, "big") + message)
+
+    def _on_message(self, message: bytes, now: float) -> None:
+        result = self._initiator.consume_message_2(message)
+        self._start_transport(result, decode_parameters(result.payload))
+        self._open(now)
+
+
+class ServerTunnel(Tunnel):
+    """The responder. Stops for the driver's decision between the two messages."""
+
+    def __init__(
+        self,
+        *,
+        static: bytes,
+        psk: bytes,
+        ephemeral: bytes,
+        now: float,
+        handshake_timeout: float = HANDSHAKE_TIMEOUT,
+        limits: YamuxLimits | None = None,
+    ) -> None:
+        super().__init__(client=False, own=PLAIN, deadline=now + handshake_timeout, limits=limits or YamuxLimits())
+        self._secrets: tuple[bytes, bytes, bytes] | None = (static, psk, ephemeral)
+        self._responder: Responder | None = None
+
+    def admit(self, own: Parameters, now: float) -> None:
+        """The client may come in: send message 2. ``own`` goes out only to a client that speaks extensions, too."""
+        if self.state is not TunnelState.ADMISSION or self._responder is None:
+            raise LocalProtocolError("nobody asked for admission")
+        self._own = own
+        payload = encode_parameters(own) if self._peer.x else b""
+        try:
+            message, result = self._responder.create_message_2(payload)
+        except HandshakeError as error:
+            self._refuse(error)
+            return
+        self._responder = None
+        self._outgoing.append(len(message).to_bytes(LENGTH_BYTES, "big") + message)
+        self._start_transport(result, self._peer)
+        self.state = TunnelState.PROOF
+        self._after_message(now)
+
+    def refuse(self, reason: str) -> None:
+        """The client may not come in. It is not told."""
+        self._refuse(HandshakeError("the client is not admitted", reason=reason))
+
+    def _on_message(self, message: bytes, now: float) -> None:
+        if self._secrets is None:
+            raise HandshakeError("a second message 1", reason="malformed")
+        static, psk, ephemeral = self._secrets
+        self._secrets = None
+        self._responder = Responder(static=static, psk=psk, ephemeral=ephemeral)
+        peer_public, payload = self._responder.consume_message_1(message)
+        self._peer = decode_parameters(payload)
+        self.state = TunnelState.ADMISSION
+        self._events.append(AdmissionRequested(peer_public, self._peer))
+
+    def _refuse(self, error: ProtocolError) -> None:
+        """Tell the driver, but not the peer: stay silent until the deadline."""
+        if self.state not in (TunnelState.SILENT, TunnelState.FAILED):
+            self.state = TunnelState.SILENT
+            self._refusal = error
+            self._responder = None
+            self._handshake_data.clear()
+            self._events.append(TunnelRefused(error))
