@@ -1,0 +1,119 @@
+"""Errors that a person reads, each with the exit code that a script reads.
+
+::
+
+    HyperionError
+    ├── UsageError             2   the command line asks for something that cannot be
+    ├── NotRunningError        3   nothing runs that could be asked (LSB's code for ``status``)
+    ├── BadKeyError           65   a key, or a file that should hold one, is not usable
+    ├── ConfigMissingError    66   there is no configuration file
+    ├── UnreachableError      69   a server, or an address to listen on, cannot be had
+    ├── InternalError         70   a bug of ours
+    ├── ChildError            70   a child process could not be started or kept alive
+    ├── CannotCreateError     73   a file that should be written cannot be
+    ├── TemporaryError        75   trying again may help
+    ├── ProtocolMismatchError 76   the peer speaks something else
+    ├── RefusedError          77   rights are missing, or the peer said no
+    └── ConfigError           78   the configuration file says something that cannot work
+
+The codes are those of sysexits.h, which systemd knows by name; together with 0 (fine), 1 (at least one server or check
+failed) and 130 (Ctrl-C) they are a promise to scripts, frozen by a test. What goes wrong inside a protocol machine is
+``hyperion.proto.errors``; how an error is printed is the business of ``hyperion.cli``.
+"""
+
+from typing import ClassVar
+
+
+class HyperionError(Exception):
+    """What went wrong, in one line, and what to do about it.
+
+    ``message`` is lower case, without a full stop, and never holds a secret. ``hint`` is the next thing to try, or
+    ``None``. Line breaks and other control characters in them are escaped, so that a file name cannot forge a line.
+    """
+
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        self.message = one_line(message)
+        super().__init__(self.message)
+        self.hint = None if hint is None else one_line(hint)
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class UsageError(HyperionError):
+    """The command line asks for something that cannot be."""
+
+    exit_code = 2
+
+
+class NotRunningError(HyperionError):
+    """Nothing runs that could be asked."""
+
+    exit_code = 3
+
+
+class BadKeyError(HyperionError):
+    """A key is not usable: its text, its file, or the rights on its file."""
+
+    exit_code = 65
+
+
+class ConfigMissingError(HyperionError):
+    """There is no configuration file at the place named."""
+
+    exit_code = 66
+
+
+class UnreachableError(HyperionError):
+    """A server does not answer, or an address cannot be bound or resolved."""
+
+    exit_code = 69
+
+
+class InternalError(HyperionError):
+    """A bug of ours."""
+
+    exit_code = 70
+
+
+class ChildError(HyperionError):
+    """A child process could not be started, or did not stay."""
+
+    exit_code = 70
+
+
+class CannotCreateError(HyperionError):
+    """A file that should be written cannot be."""
+
+    exit_code = 73
+
+
+class TemporaryError(HyperionError):
+    """It did not work now; trying again may help."""
+
+    exit_code = 75
+
+
+class ProtocolMismatchError(HyperionError):
+    """The peer speaks another protocol, or another version of it."""
+
+    exit_code = 76
+
+
+class RefusedError(HyperionError):
+    """Rights are missing, or the peer said no."""
+
+    exit_code = 77
+
+
+class ConfigError(HyperionError):
+    """The configuration says something that cannot work. A restart without an edit would fail in the same way."""
+
+    exit_code = 78
+
+
+def one_line(text: str) -> str:
+    """``text`` with every character that is not printable written as its escape, so that it stays one honest line."""
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in text)
