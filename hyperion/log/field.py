@@ -1,0 +1,95 @@
+"""Makes any value fit for a log line: short, printable, and never a ``repr`` that could show a secret.
+
+Knows nothing of schemas or streams. All strings are treated as written by an attacker: a key's name in a
+configuration, an exception's text, a host name. What is not printable becomes visible text (``\\x1b``), in JSON as
+well, because sooner or later somebody decodes the line onto a terminal. The escape is for eyes: a backslash is not
+doubled, so it cannot be reversed.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+#: Longest string value, characters. A name, a path or an error's text fits; 1 MiB from a peer does not.
+MAX_TEXT_CHARS: Final = 256
+#: Most characters of one stack: 16 frames of about 80.
+MAX_STACK_CHARS: Final = 1_280
+#: Longest dotted key, characters: twice the longest of our own.
+MAX_KEY_CHARS: Final = 80
+#: Most leaves in one line: four times the richest event.
+MAX_FIELDS: Final = 64
+#: Most elements shown of a list.
+MAX_ITEMS: Final = 32
+#: Deepest nesting of mappings and lists inside one value.
+MAX_DEPTH: Final = 4
+#: Integers beyond a signed 64-bit ``long`` break the index of a SIEM.
+MAX_INTEGER: Final = 2**63 - 1
+
+Scalar = str | int | float | bool | None
+Value = Scalar | list["Value"]
+
+
+def clean_text(text: str, limit: int = MAX_TEXT_CHARS) -> str:
+    """``text`` in printable characters (no C0, C1, DEL, U+2028, surrogates), cut to ``limit`` and marked if longer."""
+    kept = text if len(text) <= limit else text[:limit]
+    if not kept.isprintable():
+        kept = "".join(char if char.isprintable() else _escape(char) for char in kept)
+    if len(text) <= limit and len(kept) <= limit:
+        return kept
+    return f"{kept[:limit]}[cut from {len(text)} chars]"
+
+
+def flatten(fields: Mapping[str, object]) -> dict[str, Value]:
+    """Dotted keys with clean values. Nested mappings become dotted keys, ``None`` is left out, what is too much counted."""
+    flat: dict[str, Value] = {}
+    omitted = _flatten("", fields, flat, MAX_DEPTH)
+    if omitted:
+        flat["hyperion.log.fields_omitted"] = omitted
+    return flat
+
+
+def _flatten(prefix: str, fields: Mapping[str, object], flat: dict[str, Value], depth: int) -> int:
+    """Fill ``flat``; the number of fields for which there was no room."""
+    omitted = 0
+    for name, value in fields.items():
+        if value is None:
+            continue
+        key = clean_text(prefix + name if type(name) is str else prefix + type(name).__name__, MAX_KEY_CHARS)
+        if isinstance(value, Mapping) and depth:
+            omitted += _flatten(key + ".", value, flat, depth - 1)
+        elif len(flat) >= MAX_FIELDS and key not in flat:
+            omitted += 1
+        else:
+            flat[key] = _clean_stack(value) if key == "error.stack_trace" else clean_value(value, depth)
+    return omitted
+
+
+def clean_value(value: object, depth: int = MAX_DEPTH) -> Value:
+    """``value`` if it is text, number, truth or a list of such; else the name of its type. No ``repr`` is ever asked."""
+    if isinstance(value, str):
+        return clean_text(value)
+    if isinstance(value, bool) or value is None:
+        return value
+    if isinstance(value, int):
+        return int(value) if -MAX_INTEGER <= value <= MAX_INTEGER else f"<int of {value.bit_length()} bits>"
+    if isinstance(value, float):
+        return float(value)
+    if isinstance(value, bytes | bytearray | memoryview):
+        return f"<{len(value)} bytes>"
+    if isinstance(value, list | tuple) and depth:
+        return _clean_items(value, depth - 1)
+    return f"<{clean_text(type(value).__name__, MAX_KEY_CHARS)}>"
+
+
+def _clean_items(items: Sequence[object], depth: int) -> list[Value]:
+    cleaned = [clean_value(item, depth) for item in items[:MAX_ITEMS]]
+    if len(items) > MAX_ITEMS:
+        cleaned.append(f"[+{len(items) - MAX_ITEMS} items]")
+    return cleaned
+
+
+def _clean_stack(value: object) -> Value:
+    return clean_text(value, MAX_STACK_CHARS) if isinstance(value, str) else clean_value(value)
+
+
+def _escape(char: str) -> str:
+    return char.encode("unicode_escape").decode("ascii")
