@@ -1,0 +1,111 @@
+"""The memory that lets no knock in twice.
+
+A knock is fresh while the clock is at most ``window`` seconds away from its timestamp, both ends included. Its nonce is
+remembered as long as it could be fresh: until timestamp + window. (The original counts from the moment it *saw* the
+knock, so one stamped into the future is accepted again later: WIRE Q1.)
+
+Time may be set back. A nonce forgotten by then cannot be told from a new one, so the guard keeps the latest end of life
+that it ever forgot, and refuses what would have ended before it. Memory is bounded; when it is full nobody new gets in.
+
+Refuses to know: the clock (``now`` is whole Unix seconds), files, what a source is. Source: WIRE section 4.5, DESIGN
+sections 5 and 8.
+"""
+
+import heapq
+from collections import Counter
+
+import msgspec
+
+from hyperion.proto.knock import Knock, Verdict
+
+#: Seconds that a knock's timestamp may be off, either way. Covers a clock without NTP for a while.
+DEFAULT_WINDOW = 30
+#: Nonces remembered for one group of sources (an IPv4 /24, an IPv6 /64): a holder of a key who floods from one network
+#: shuts out that network only. Number of DESIGN section 8.
+MAX_NONCES_PER_GROUP = 4_096
+#: Nonces remembered in all: a holder of a key can forge sources. About 20 MB.
+MAX_NONCES = 65_536
+
+
+class Remembered(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One knock that was let in, and the last second (Unix) at which it could be fresh."""
+
+    holder: str
+    nonce: bytes
+    group: str
+    fresh_until: int
+
+
+class ReplayState(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What has to survive a restart."""
+
+    #: latest ``fresh_until`` that was forgotten, -1 for none
+    forgotten_until: int
+    remembered: tuple[Remembered, ...]
+
+
+class ReplayGuard:
+    """Judges freshness and remembers. ``window`` in seconds."""
+
+    def __init__(
+        self,
+        window: int = DEFAULT_WINDOW,
+        *,
+        max_nonces: int = MAX_NONCES,
+        max_per_group: int = MAX_NONCES_PER_GROUP,
+    ) -> None:
+        self._window = window
+        self._max_nonces = max_nonces
+        self._max_per_group = max_per_group
+        self._forgotten_until = -1
+        # A nonce belongs to its holder: nobody can spend the nonce of another by being faster.
+        self._known: dict[tuple[str, bytes], Remembered] = {}
+        self._by_age: list[tuple[int, str, bytes]] = []
+        self._per_group: Counter[str] = Counter()
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    def judge(self, knock: Knock, group: str, now: int) -> Verdict:
+        """ACCEPTED at most once for each knock, and remembered then; else STALE, REPLAYED or MEMORY_FULL.
+
+        ``group`` is the network the knock came from, in any spelling that is always the same.
+        """
+        self._forget(now)
+        fresh_until = knock.timestamp + self._window
+        if abs(now - knock.timestamp) > self._window or fresh_until <= self._forgotten_until:
+            return Verdict.STALE
+        if (knock.holder, knock.nonce) in self._known:
+            return Verdict.REPLAYED
+        if len(self._known) >= self._max_nonces or self._per_group[group] >= self._max_per_group:
+            return Verdict.MEMORY_FULL
+        self._remember(Remembered(knock.holder, knock.nonce, group, fresh_until))
+        return Verdict.ACCEPTED
+
+    def dump(self, now: int) -> ReplayState:
+        """What a successor must know."""
+        self._forget(now)
+        return ReplayState(self._forgotten_until, tuple(self._known.values()))
+
+    def load(self, state: ReplayState, now: int) -> None:
+        """Take over what a predecessor knew. All of it, whatever the bounds: they hold for later knocks."""
+        self._forgotten_until = max(self._forgotten_until, state.forgotten_until)
+        for entry in state.remembered:
+            if (entry.holder, entry.nonce) not in self._known:
+                self._remember(entry)
+        self._forget(now)
+
+    def _remember(self, entry: Remembered) -> None:
+        self._known[entry.holder, entry.nonce] = entry
+        heapq.heappush(self._by_age, (entry.fresh_until, entry.holder, entry.nonce))
+        self._per_group[entry.group] += 1
+
+    def _forget(self, now: int) -> None:
+        """Drop what can no longer be fresh."""
+        while self._by_age and self._by_age[0][0] < now:
+            fresh_until, holder, nonce = heapq.heappop(self._by_age)
+            group = self._known.pop((holder, nonce)).group
+            self._per_group[group] -= 1
+            if not self._per_group[group]:
+                del self._per_group[group]
+            self._forgotten_until = max(self._forgotten_until, fresh_until)
