@@ -50,6 +50,10 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         pytest.skip(f"needs {', '.join(missing)}")
 
 
+def _in_ci() -> bool:
+    return os.environ.get("CI", "").lower() not in {"", "0", "false"}
+
+
 def _skip_reason(report: pytest.TestReport | pytest.CollectReport) -> str:
     if isinstance(report.longrepr, tuple):
         return str(report.longrepr[2]).removeprefix("Skipped: ")
@@ -66,7 +70,7 @@ def _skipped(config: pytest.Config) -> list[tuple[str, str]]:
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """In CI a skipped test is a failed run. (With xdist, only the controller has the whole list.)"""
-    if os.environ.get("CI") and _skipped(session.config) and session.exitstatus == pytest.ExitCode.OK:
+    if _in_ci() and _skipped(session.config) and session.exitstatus == pytest.ExitCode.OK:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
@@ -78,5 +82,5 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     terminalreporter.section("tests that did not run")
     for node, reason in sorted(skipped):
         terminalreporter.write_line(f"{node}: {reason}")
-    if os.environ.get("CI"):
+    if _in_ci():
         terminalreporter.write_line("CI is set: a test that did not run counts as a failure", red=True)

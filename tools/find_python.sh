@@ -9,7 +9,9 @@ usable() {
 }
 
 wanted=${1:-}
-for candidate in ${wanted:-python3.13 python3.12 python3.11 python3}; do
+candidates=(python3.13 python3.12 python3.11 python3)
+[ -z "$wanted" ] || candidates=("$wanted")
+for candidate in "${candidates[@]}"; do
     if command -v "$candidate" >/dev/null 2>&1 && usable "$candidate"; then
         exec "$candidate" -c 'import sys; print(sys.executable)' </dev/null
     fi
