@@ -15,7 +15,6 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Final
 
 from hyperion.events import LIBRARY_MESSAGE, LOG_DROPPED, SEVERITIES, Level, LogEvent
-from hyperion.log.console import wants_colour
 from hyperion.log.fault import error_fields
 from hyperion.log.field import clean_text, flatten
 from hyperion.log.writer import LineWriter
@@ -74,9 +73,7 @@ def configure(
     from hyperion.log.chain import build  # noqa: PLC0415
 
     close()
-    terminal = os.isatty(fd)
-    json = format == "json" or (format == "auto" and not terminal)
-    logger = build(service, worker, json=json, colour=wants_colour(os.environ, terminal=terminal))
+    logger = build(service, worker, form=format, terminal=os.isatty(fd))
     _log = _Log(logger, fd, attach(_library_message), journal=_is_journal(fd))
     _threshold = SEVERITIES[level]
 
@@ -132,7 +129,7 @@ def _library_message(name: str, text: str, level: Level, exception: BaseExceptio
 
 
 def _is_journal(fd: int) -> bool:
-    """Whether ``fd`` leads to systemd's journal: the variable alone is inherited by processes that were redirected since."""
+    """Whether ``fd`` leads to systemd's journal; the variable alone also reaches processes redirected since."""
     try:
         status = os.fstat(fd)
     except OSError:

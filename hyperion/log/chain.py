@@ -2,12 +2,12 @@
 ``hyperion.log.configure`` and by nobody else, because it costs 30 ms.
 """
 
+import os
 import sys
-from typing import Any
 
 from hyperion import __version__
 from hyperion.events import LogEvent
-from hyperion.log.console import ConsoleRenderer
+from hyperion.log.console import ConsoleRenderer, wants_colour
 from hyperion.log.ecs import EcsRenderer
 from hyperion.log.field import Value
 from hyperion.log.stamp import Stamp
@@ -33,7 +33,11 @@ class EventLogger(structlog.BoundLoggerBase):
         return rendered
 
 
-def build(service: str, worker: str | None, *, json: bool, colour: bool) -> EventLogger:
-    """A logger that returns lines; writing them is ``hyperion.log.writer``'s part."""
-    renderer: Any = EcsRenderer(service, __version__, worker) if json else ConsoleRenderer(colour=colour)
+def build(service: str, worker: str | None, *, form: str, terminal: bool) -> EventLogger:
+    """A logger that returns lines; writing them is ``hyperion.log.writer``'s part. ``form`` as in ``configure``."""
+    renderer: EcsRenderer | ConsoleRenderer
+    if form == "console" or (form == "auto" and terminal):
+        renderer = ConsoleRenderer(colour=wants_colour(os.environ, terminal=terminal))
+    else:
+        renderer = EcsRenderer(service, __version__, worker)
     return EventLogger(structlog.ReturnLogger(), [Stamp(), renderer], {})

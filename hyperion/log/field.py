@@ -39,7 +39,7 @@ def clean_text(text: str, limit: int = MAX_TEXT_CHARS) -> str:
 
 
 def flatten(fields: Mapping[str, object]) -> dict[str, Value]:
-    """Dotted keys with clean values. Nested mappings become dotted keys, ``None`` is left out, what is too much counted."""
+    """Dotted keys with clean values. Mappings inside become dotted keys, ``None`` is left out, a surplus is counted."""
     flat: dict[str, Value] = {}
     omitted = _flatten("", fields, flat, MAX_DEPTH)
     if omitted:
@@ -64,7 +64,7 @@ def _flatten(prefix: str, fields: Mapping[str, object], flat: dict[str, Value], 
 
 
 def clean_value(value: object, depth: int = MAX_DEPTH) -> Value:
-    """``value`` if it is text, number, truth or a list of such; else the name of its type. No ``repr`` is ever asked."""
+    """``value`` if it is text, number, truth or a list of such; else its type's name. No ``repr`` is ever asked."""
     if isinstance(value, str):
         return clean_text(value)
     if isinstance(value, bool) or value is None:
