@@ -1,0 +1,34 @@
+"""Configuration: two TOML files, checked once by the supervisor, never read by a child.
+
+* ``schema``     the files as they are written
+* ``toml_file``  from bytes to the schema, with one-line errors
+* ``endpoint``   addresses
+* ``keyfile``    files that hold one secret
+* ``secrets``    where a PSK comes from: passphrase, environment, file, value
+* ``server`` and ``client``  what the values mean together
+* ``settings``   the result
+
+``load_server`` and ``load_client`` do all of it. Everything that is wrong with a file is a ``ConfigError`` of one line.
+"""
+
+from hyperion.config.endpoint import Endpoint
+from hyperion.config.settings import (
+    ClientConfig,
+    FirewallSettings,
+    ForwardEntry,
+    KnockSettings,
+    ServerConfig,
+    ServerEntry,
+    TunSettings,
+)
+
+__all__ = [
+    "ClientConfig",
+    "Endpoint",
+    "FirewallSettings",
+    "ForwardEntry",
+    "KnockSettings",
+    "ServerConfig",
+    "ServerEntry",
+    "TunSettings",
+]
