@@ -84,7 +84,7 @@ class RejectionMeter:
 
 
 def source_group(source_ip: str) -> bytes:
-    """The network one attacker may own: /24 of IPv4 (also mapped into IPv6), /64 of IPv6. What is no address is one group."""
+    """The network one attacker may own: /24 of IPv4 (mapped too), /64 of IPv6. All that is no address is one group."""
     address = source_ip.partition("%")[0]
     packed = _pack(socket.AF_INET, address) or _pack(socket.AF_INET6, address)
     if len(packed) == len(_MAPPED) + 4:

@@ -7,6 +7,7 @@ Knows the schema and the shape of a structlog processor. Knows nothing of where 
 import os
 import socket
 from collections.abc import Mapping, MutableMapping
+from functools import lru_cache
 from typing import Any, Final
 
 import msgspec
@@ -72,7 +73,7 @@ class EcsRenderer:
 def nest(flat: Mapping[str, Value], tree: Tree) -> None:
     """Lay dotted keys into ``tree``. ``a`` beside ``a.b`` becomes ``a.value``, whichever came first."""
     for key, value in flat.items():
-        *parents, leaf = key.split(".")
+        parents, leaf = _path(key)
         node = tree
         for name in parents:
             child = node.get(name)
@@ -83,6 +84,12 @@ def nest(flat: Mapping[str, Value], tree: Tree) -> None:
             node[leaf].setdefault("value", value)
         else:
             node[leaf] = value
+
+
+@lru_cache(maxsize=512)  # as in log.field
+def _path(key: str) -> tuple[tuple[str, ...], str]:
+    *parents, leaf = key.split(".")
+    return tuple(parents), leaf
 
 
 def _describe(what: LogEvent, sequence: int, tree: Tree) -> None:

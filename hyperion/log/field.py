@@ -7,6 +7,7 @@ doubled, so it cannot be reversed.
 """
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Final
 
 #: Longest string value, characters. A name, a path or an error's text fits; 1 MiB from a peer does not.
@@ -24,15 +25,18 @@ MAX_DEPTH: Final = 4
 #: Integers beyond a signed 64-bit ``long`` break the index of a SIEM.
 MAX_INTEGER: Final = 2**63 - 1
 
+#: Types that nearly all values have: asking an abstract class about them would cost more than all the rest.
+_PLAIN: Final = frozenset({str, int, float, bool})
+
 Scalar = str | int | float | bool | None
 Value = Scalar | list["Value"]
 
 
 def clean_text(text: str, limit: int = MAX_TEXT_CHARS) -> str:
     """``text`` in printable characters (no C0, C1, DEL, U+2028, surrogates), cut to ``limit`` and marked if longer."""
-    kept = text if len(text) <= limit else text[:limit]
-    if not kept.isprintable():
-        kept = "".join(char if char.isprintable() else _escape(char) for char in kept)
+    if len(text) <= limit and text.isprintable():
+        return text
+    kept = "".join(char if char.isprintable() else _escape(char) for char in text[:limit])
     if len(text) <= limit and len(kept) <= limit:
         return kept
     return f"{kept[:limit]}[cut from {len(text)} chars]"
@@ -53,13 +57,15 @@ def _flatten(prefix: str, fields: Mapping[str, object], flat: dict[str, Value], 
     for name, value in fields.items():
         if value is None:
             continue
-        key = clean_text(prefix + name if type(name) is str else prefix + type(name).__name__, MAX_KEY_CHARS)
-        if isinstance(value, Mapping) and depth:
+        key = _clean_key(prefix + name if isinstance(name, str) else f"{prefix}<{type(name).__name__}>")
+        if type(value) not in _PLAIN and isinstance(value, Mapping) and depth:
             omitted += _flatten(key + ".", value, flat, depth - 1)
         elif len(flat) >= MAX_FIELDS and key not in flat:
             omitted += 1
+        elif key == "error.stack_trace" and isinstance(value, str):
+            flat[key] = clean_text(value, MAX_STACK_CHARS)
         else:
-            flat[key] = _clean_stack(value) if key == "error.stack_trace" else clean_value(value, depth)
+            flat[key] = clean_value(value, depth)
     return omitted
 
 
@@ -67,7 +73,7 @@ def clean_value(value: object, depth: int = MAX_DEPTH) -> Value:
     """``value`` if it is text, number, truth or a list of such; else its type's name. No ``repr`` is ever asked."""
     if isinstance(value, str):
         return clean_text(value)
-    if isinstance(value, bool) or value is None:
+    if value is None or value is True or value is False:
         return value
     if isinstance(value, int):
         return int(value) if -MAX_INTEGER <= value <= MAX_INTEGER else f"<int of {value.bit_length()} bits>"
@@ -87,8 +93,9 @@ def _clean_items(items: Sequence[object], depth: int) -> list[Value]:
     return cleaned
 
 
-def _clean_stack(value: object) -> Value:
-    return clean_text(value, MAX_STACK_CHARS) if isinstance(value, str) else clean_value(value)
+@lru_cache(maxsize=512)  # our own keys, about 100; a mapping of foreign keys may turn it over but not grow it
+def _clean_key(key: str) -> str:
+    return clean_text(key, MAX_KEY_CHARS)
 
 
 def _escape(char: str) -> str:
