@@ -1,8 +1,8 @@
 """Bulk transfers: the service's end and the load's end of one connection, on blocking sockets with large buffers.
 
-The conversation: the load sends a header (operation, whether to hash, size). Upload: then the bytes; the service answers
-with a digest once it has read them all, so the clock stops at arrival and not in a send buffer. Download: the service
-sends the digest of what comes, worked out before, then the bytes. Without hashing the digest is zeros: a figure
+The conversation: the load sends a header (operation, whether to hash, size). Upload: then the bytes; the service
+answers with a digest once it has read them all, so the clock stops at arrival and not in a send buffer. Download: the
+service sends the digest of what comes, worked out before, then the bytes. Without hashing the digest is zeros: a figure
 on speed must not pay for SHA-256, a proof of correctness must.
 """
 
@@ -10,6 +10,7 @@ import enum
 import hashlib
 import socket
 import struct
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -30,6 +31,9 @@ STALL_TIMEOUT = 30.0
 
 #: Largest transfer: a wrong header must not ask for the moon.
 MAX_SIZE = 1 << 42
+
+#: What the endless download prints once bytes come.
+FLOWING = "flowing"
 
 NO_DIGEST = bytes(payload.DIGEST_BYTES)
 
@@ -171,3 +175,17 @@ def checked(transfer: Transfer) -> Transfer:
     if transfer.sent_digest != transfer.received_digest:
         raise TransferError(f"hash sent {transfer.sent_digest}, hash received {transfer.received_digest}")
     return transfer
+
+
+def download_for_ever(port: int) -> None:
+    """``python -m bench.bulk PORT``: say ``FLOWING`` once bytes come, and take them until the process is ended."""
+    with connect(("127.0.0.1", port)) as connection:
+        connection.sendall(Header(Operation.DOWNLOAD, False, MAX_SIZE).encode())
+        read_exactly(connection, payload.DIGEST_BYTES + READ_BYTES)
+        print(FLOWING, flush=True)
+        for _ in parts(connection, MAX_SIZE - READ_BYTES):
+            continue
+
+
+if __name__ == "__main__":
+    download_for_ever(int(sys.argv[1]))

@@ -13,13 +13,12 @@ import threading
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
-from types import TracebackType
 from typing import Self
 
 from bench import processes
 
-#: Lines kept of what a program wrote: enough for a traceback, small enough to keep for forty programs.
-TAIL_LINES = 200
+#: Lines kept of what a program wrote: enough for forty forwards and a traceback.
+TAIL_LINES = 1000
 
 #: Seconds a program may take to end after SIGTERM before it is killed and the caller is told.
 STOP_TIMEOUT = 20.0
@@ -65,7 +64,7 @@ class Child:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(self, *_exception: object) -> None:
         self.stop()
 
     @property
@@ -111,7 +110,10 @@ class Child:
         return True
 
     def stop(self, timeout: float = STOP_TIMEOUT) -> int:
-        """SIGTERM, wait; what is left then is killed and listed in ``killed``. Returns the exit status (< 0: a signal)."""
+        """SIGTERM, then wait; what is left after ``timeout`` seconds is killed and listed in ``killed``.
+
+        Returns the exit status; a negative one is the signal that ended it.
+        """
         if self.running:
             self._process.send_signal(signal.SIGTERM)
         if not self.wait_ended(timeout):

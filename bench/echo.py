@@ -1,7 +1,7 @@
 """Small work: an echo service and the three loads on it: connection storm, round trips, idle connections.
 
-Both ends are bare epoll loops. An asyncio transport for each connection would cost more than the connection itself and the
-figure would be about the load, not about the tunnel.
+Both ends are bare epoll loops. An asyncio transport for each connection would cost more than the connection itself, and
+the figure would be about the load, not about the tunnel.
 """
 
 import select

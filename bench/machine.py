@@ -46,7 +46,8 @@ def processor() -> str:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
         return platform.machine()
-    fields = dict(tuple(part.strip() for part in line.split(":", 1)) for line in lines if ":" in line)
+    split = [line.partition(":") for line in lines]
+    fields = {key.strip(): value.strip() for key, _, value in split}
     flags = set(fields.get("flags", "").split())
     return ", ".join([fields.get("model name", platform.machine()), *(flag for flag in CIPHER_FLAGS if flag in flags)])
 

@@ -8,7 +8,7 @@ import hashlib
 import random
 from collections.abc import Iterator
 
-#: Bytes of one block: large enough that a call of send costs nothing beside the copy, small enough to stay in the L2 cache.
+#: Bytes of one block: so many that a call of send costs nothing beside the copy, few enough to stay in the L2 cache.
 BLOCK_BYTES = 256 * 1024
 
 #: Bytes of the number stamped on each block.

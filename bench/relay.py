@@ -1,14 +1,15 @@
 """An unencrypted TCP relay on uvloop: two of them in a row are what Python could do if hyperion's work were free.
 
-``python -m bench.relay PORT [PORT...]`` listens on a free loopback port for each target port, prints the ports as a JSON
-list, and relays until SIGTERM. Written as anyone would write it well: flow control both ways, half-close kept, no task
-that lives as long as its connection.
+``python -m bench.relay PORT [PORT...]`` listens on a free loopback port for each target port, prints the ports as a
+JSON list, and relays until SIGTERM. Written as anyone would write it well: flow control both ways, half-close kept, no
+task that lives as long as its connection.
 """
 
 import asyncio
 import json
 import signal
 import sys
+from functools import partial
 from typing import cast
 
 import uvloop
@@ -119,7 +120,7 @@ async def relay(target_ports: list[int]) -> None:
     dials: set[asyncio.Task[None]] = set()
     ports = []
     for target in target_ports:
-        server = await running.create_server(lambda to=target: Inbound(to, dials), "127.0.0.1", 0, backlog=BACKLOG)
+        server = await running.create_server(partial(Inbound, target, dials), "127.0.0.1", 0, backlog=BACKLOG)
         ports.append(server.sockets[0].getsockname()[1])
     print(json.dumps(ports), flush=True)
     await stopping.wait()

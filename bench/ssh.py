@@ -1,7 +1,7 @@
 """``ssh -L`` as a peer: an sshd of our own on a loopback port, with keys that live as long as the run.
 
-Nothing of the system's SSH set-up is read or changed. sshd wants its empty directory /run/sshd when started by root: the one
-thing made outside the run's own directory.
+Nothing of the system's SSH set-up is read or changed. sshd wants its empty directory /run/sshd when started by root:
+the one thing made outside the run's own directory.
 """
 
 import getpass

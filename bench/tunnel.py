@@ -1,6 +1,7 @@
-"""Hyperion as a peer: keys, configurations, a server and a client, made in a new directory and driven by the command line.
+"""Hyperion as a peer: keys, configurations, a server and a client in a new directory, driven by the command line.
 
-Uses what any user has: the two programs, two configuration files, and what the programs print. Nothing of ``hyperion`` is imported.
+Uses what any user has: the two programs, two configuration files, and what the programs print. Imports nothing of
+``hyperion``.
 """
 
 import base64
@@ -114,7 +115,8 @@ class HyperionTunnel:
         self.client: Child | None = None
         self._directory = directory
         self._options = options or Options()
-        self._local: dict[str, int] = {}
+        self._ports: Ports = {}
+        self._local: dict[tuple[str, int], int] = {}
 
     def start(self, ports: Ports) -> None:
         self.prepare(ports)
@@ -148,11 +150,16 @@ class HyperionTunnel:
         forwards = [f"{name}:{port}" for name in self._options.servers for port in ports.values()]
         self.client = self._run("client", [part for forward in forwards for part in ("-L", forward)])
         lines = self.client.wait_lines(FORWARD_LINE, len(forwards), START_TIMEOUT)
-        by_remote = {int(line["remote"]): int(line["port"]) for line in reversed(lines)}
-        self._local = {service: by_remote[port] for service, port in ports.items()}
+        self._local = {(line["server"], int(line["remote"])): int(line["port"]) for line in lines}
+        self._ports = ports
 
     def address(self, service: str) -> Address:
-        return LOOPBACK, self._local[service]
+        """Through the first server name."""
+        return LOOPBACK, self._local[self._options.servers[0], self._ports[service]]
+
+    def all_addresses(self) -> list[Address]:
+        """Every forward of every server name."""
+        return [(LOOPBACK, port) for port in self._local.values()]
 
     def pids(self) -> dict[str, list[int]]:
         sides = {"client": self.client, "server": self.server}
