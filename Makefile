@@ -22,7 +22,7 @@ help: ## what can be made
 demo: venv ## a server, a client and a transfer on this machine (no root, loopback only)
 	@.venv/bin/python tools/demo.py
 
-test: venv system-packages lint ## lint, types and all tests but the long ones
+test: venv system-packages lint ## lint, types and all tests but the long ones; PYTEST_FLAGS="-x tests/unit"
 	$(RUN) pytest -m "not long" $(PYTEST_FLAGS)
 
 test-long: venv system-packages ## the long tests, and a wider random search
@@ -49,7 +49,7 @@ clean: ## remove all that was made here
 	rm -rf .venv build dist .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find $(SOURCES) -name __pycache__ -type d -prune -exec rm -rf {} +
 
-venv:
+venv: ## .venv with hyperion-server and hyperion-client
 	@tools/make_venv.sh "$(PYTHON)"
 
 system-packages:
