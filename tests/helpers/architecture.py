@@ -48,8 +48,8 @@ PROTO_MAY_NOT_CALL = frozenset({"__import__", "generate", "generate_key", "input
 #: What the process with rights over the firewall must never be able to run (by import closure).
 KNOCKD_NEVER_LOADS = ("hyperion.config", "hyperion.proto.noise", "hyperion.proto.yamux")
 
-#: Imports inside a function are for what makes the command line slow to start; nobody else has a reason.
-LAZY_IMPORTS_IN = ("hyperion.cli", "hyperion.log")
+#: Imports inside a function are for what is slow to load and not always wanted (and uvloop, which may not exist).
+LAZY_IMPORTS_IN = ("hyperion.cli", "hyperion.log", "hyperion.loop")
 
 MAX_FILE_LINES = 400
 MAX_FUNCTION_LINES = 60
