@@ -4,14 +4,19 @@
 * ``toml_file``  from bytes to the schema, with one-line errors
 * ``endpoint``   addresses
 * ``keyfile``    files that hold one secret
-* ``secrets``    where a PSK comes from: passphrase, environment, file, value
+* ``secrets``    what comes from the environment or from a person
+* ``key_source`` where a PSK comes from: passphrase, environment, file, value
 * ``server`` and ``client``  what the values mean together
+* ``forward``    forwards from the command line
 * ``settings``   the result
 
 ``load_server`` and ``load_client`` do all of it. Everything that is wrong with a file is a ``ConfigError`` of one line.
 """
 
+from hyperion.config.client import load_client, read_client, resolve_client
 from hyperion.config.endpoint import Endpoint
+from hyperion.config.secrets import Secrets
+from hyperion.config.server import load_server, read_server, resolve_server
 from hyperion.config.settings import (
     ClientConfig,
     FirewallSettings,
@@ -28,7 +33,14 @@ __all__ = [
     "FirewallSettings",
     "ForwardEntry",
     "KnockSettings",
+    "Secrets",
     "ServerConfig",
     "ServerEntry",
     "TunSettings",
+    "load_client",
+    "load_server",
+    "read_client",
+    "read_server",
+    "resolve_client",
+    "resolve_server",
 ]

@@ -1,6 +1,7 @@
 """The two files as they are written: every key, its type, its range, its default.
 
-These structs mirror the original's configuration, so its files work unchanged; a key that is not here is an error. Only single values are judged here. What values mean together, and where secrets come from, is the business of
+These structs mirror the original's configuration, so its files work unchanged; a key that is not here is an error.
+Only single values are judged here. What values mean together, and where secrets come from, is the business of
 ``hyperion.config.server`` and ``hyperion.config.client``.
 
 A ``description`` is what an error message says after "expected".

@@ -1,0 +1,71 @@
+"""Secrets that are not in a file: variables of the environment, and what a person types.
+
+Fetches each once. Does not keep the environment's copy: what was read is removed from ``os.environ``, and
+remembered here, so that a reload finds it again and a child does not inherit it.
+"""
+
+import os
+from collections.abc import Callable, MutableMapping
+
+from hyperion.errors import BadKeyError
+
+#: Asks the question on the terminal without echo, and returns the answer.
+Prompt = Callable[[str], str]
+
+#: Read for a passphrase unless ``passphrase_env`` names another.
+DEFAULT_VARIABLE = "HYPERION_PASSPHRASE"
+
+#: Shortest passphrase that a prompt takes, characters. Whoever captured a knock can try passphrases at home, a few dozen
+#: a second on one core: shorter ones fall in days. (What comes from a variable was put there with care, or is lost.)
+MIN_PASSPHRASE_CHARS = 8
+
+
+class Secrets:
+    """Fetches secrets for one process and remembers them. Shows none."""
+
+    def __init__(self, prompt: Prompt | None, environ: MutableMapping[str, str] | None = None) -> None:
+        """``prompt`` is ``None`` where there is no terminal to ask on."""
+        self._prompt = prompt
+        self._environ = os.environ if environ is None else environ
+        self._variables: dict[str, str] = {}
+        self._answers: dict[str, str] = {}
+
+    def __repr__(self) -> str:
+        return "Secrets(hidden)"
+
+    def variable(self, name: str) -> str | None:
+        """The variable's value, or ``None`` if it is not set or empty.
+
+        Removed from the environment, so that no child inherits it. That is all it can do: the kernel keeps the block
+        the process was started with, and /proc/self/environ shows it to the same user and to root for our whole life.
+        """
+        value = self._environ.pop(name, None)
+        if value:
+            self._variables[name] = value
+        return self._variables.get(name)
+
+    def passphrase(self, variable: str, question: str) -> str:
+        """From the variable if it is set, else from the person at the terminal.
+
+        Raises ``BadKeyError`` if there is neither, or the answer is too short.
+        """
+        given = self.variable(variable)
+        if given is not None:
+            return given
+        if question not in self._answers:
+            self._answers[question] = self._ask(variable, question)
+        return self._answers[question]
+
+    def _ask(self, variable: str, question: str) -> str:
+        if self._prompt is None:
+            raise BadKeyError(
+                f"no passphrase: variable {variable} is not set, and there is no terminal to ask on",
+                hint=f"set {variable}, or start this in a terminal",
+            )
+        answer = self._prompt(question)
+        if len(answer) < MIN_PASSPHRASE_CHARS:
+            raise BadKeyError(
+                f"the passphrase has fewer than {MIN_PASSPHRASE_CHARS} characters",
+                hint="take four or more random words: whoever records one knock can try passphrases at home",
+            )
+        return answer
