@@ -164,6 +164,10 @@ FAULTS = {
         {"hyperion/worker/__init__.py": "def run(): ...\n"},
         ["hyperion.worker: tests/unit/worker/test_worker.py is missing"],
     ),
+    "put off": (
+        {"hyperion/worker/relay.py": "def run() -> None:\n    raise NotImplementedError\n"},
+        ["hyperion.worker.relay:2 raise NotImplementedError"],
+    ),
     "unfinished": (
         {"hyperion/worker/relay.py": "x = 1  # TO" + "DO later\n"},
         ["hyperion.worker.relay:1 x = 1  # TO" + "DO later"],

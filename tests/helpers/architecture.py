@@ -57,7 +57,7 @@ MAX_FUNCTION_LINES = 60
 #: Files without a test of their own, each with its reason. (An ``__init__`` that defines nothing needs none.)
 WITHOUT_UNIT_TEST: dict[str, str] = {}
 
-UNFINISHED = re.compile(r"\b(TODO|FIXME|XXX|NotImplementedError|NotImplemented\(\))")
+UNFINISHED = re.compile(r"\b(TODO|FIXME|XXX|raise NotImplementedError)\b")
 
 
 def order(house: House) -> list[str]:
