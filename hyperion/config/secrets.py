@@ -15,8 +15,8 @@ Prompt = Callable[[str], str]
 #: Read for a passphrase unless ``passphrase_env`` names another.
 DEFAULT_VARIABLE = "HYPERION_PASSPHRASE"
 
-#: Shortest passphrase that a prompt takes, characters. Whoever captured a knock can try passphrases at home, a few dozen
-#: a second on one core: shorter ones fall in days. (What comes from a variable was put there with care, or is lost.)
+#: Shortest passphrase that a prompt takes, characters. Whoever captured a knock can try passphrases at home, a few
+#: dozen a second on one core: shorter ones fall in days. (What a variable holds is left to who put it there.)
 MIN_PASSPHRASE_CHARS = 8
 
 
