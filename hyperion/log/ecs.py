@@ -64,8 +64,9 @@ class EcsRenderer:
         }
         nest(flat, tree)
         _describe(what, event_dict["sequence"], tree)
+        tree["log"]["syslog"] = {"severity": {"code": SEVERITIES[level]}}
+        tree["log"].pop("level", None)  # it stands in the head, and twice would be a conflict in the index
         _relate(flat, tree)
-        tree["log"].update(syslog={"severity": {"code": SEVERITIES[level]}})
         # The head stands first for people and wins over a field of the same name for machines.
         return {**head, **tree, **head}
 

@@ -15,12 +15,24 @@ MAX_FRAMES: Final = 16
 def error_fields(exc: BaseException) -> dict[str, object]:
     """``error.type``, ``error.message`` (if safe), ``error.stack_trace`` (``file:line function``, innermost last)."""
     fields: dict[str, object] = {"error.type": type(exc).__name__}
-    if all(isinstance(argument, str | int | None) for argument in exc.args):
-        fields["error.message"] = str(exc)
+    if exc.args and all(isinstance(part, str | int | None) for part in _parts(exc)):
+        fields["error.message"] = _text(exc)
     stack = _stack(exc.__traceback__)
     if stack:
         fields["error.stack_trace"] = " > ".join(stack[-MAX_FRAMES:])
     return fields
+
+
+def _parts(exc: BaseException) -> tuple[object, ...]:
+    # An OSError hides its file names from its arguments, and shows their repr.
+    return (*exc.args, exc.filename, exc.filename2) if isinstance(exc, OSError) else exc.args
+
+
+def _text(exc: BaseException) -> str:
+    # A class's own __str__ may show attributes, or fail; its arguments have been looked at.
+    if type(exc).__str__ in (BaseException.__str__, OSError.__str__):
+        return str(exc)
+    return " ".join(str(argument) for argument in exc.args if argument is not None)
 
 
 def _stack(traceback: TracebackType | None) -> list[str]:

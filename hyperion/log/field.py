@@ -63,7 +63,7 @@ def _flatten(prefix: str, fields: Mapping[str, object], flat: dict[str, Value], 
         elif len(flat) >= MAX_FIELDS and key not in flat:
             omitted += 1
         elif key == "error.stack_trace" and isinstance(value, str):
-            flat[key] = clean_text(value, MAX_STACK_CHARS)
+            flat[key] = clean_text(str.__str__(value), MAX_STACK_CHARS)
         else:
             flat[key] = clean_value(value, depth)
     return omitted
@@ -72,7 +72,8 @@ def _flatten(prefix: str, fields: Mapping[str, object], flat: dict[str, Value], 
 def clean_value(value: object, depth: int = MAX_DEPTH) -> Value:
     """``value`` if it is text, number, truth or a list of such; else its type's name. No ``repr`` is ever asked."""
     if isinstance(value, str):
-        return clean_text(value)
+        # The plain text of a subclass (an enum), not what its methods make of it.
+        return clean_text(value if type(value) is str else str.__str__(value))
     if value is None or value is True or value is False:
         return value
     if isinstance(value, int):
