@@ -2,12 +2,12 @@
 
 The map, in the order in which modules may import each other:
 
-* ``stats machine processes child``  numbers, the machine, /proc, programs that are started and stopped
-* ``payload bulk echo service``      the throwaway TCP service and the load on it
-* ``relay peers ssh tunnel``         ways from a client to that service: none, plain relay, ``ssh -L``, hyperion
-* ``plan suites memory start``       what is measured
-* ``targets report``                 what issue 3 asks for, the table, the section of ``docs/benchmarks.md``
-* ``demo``                           ``make demo``: the same service and tunnel, shown to a newcomer
+* ``stats machine processes child``   numbers, the machine, /proc, programs that are started and stopped
+* ``payload bulk echo storm service`` the throwaway TCP service and the load on it
+* ``relay peers ssh tunnel``          ways from a client to that service: none, plain relay, ``ssh -L``, hyperion
+* ``plan suites memory start``        what is measured
+* ``targets report run``              what issue 3 asks for, the tables, one run
+* ``demo``                            ``make demo``: the same service and tunnel, shown to a newcomer
 
 Nothing here is ever a timed test: a figure is read by a person, who knows what else the machine was doing.
 """

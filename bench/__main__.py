@@ -10,12 +10,10 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from rich.console import Console
-
 from bench.child import ChildError
 from bench.memory import raise_file_limit
 from bench.plan import MIB, QUICK, Plan
-from bench.report import show
+from bench.report import make_console, show
 from bench.run import SUITE_NAMES, Run, makers, missing_programs
 from bench.tunnel import Options
 
@@ -48,7 +46,7 @@ def plan_of(options: argparse.Namespace) -> Plan:
 
 def main() -> int:
     options = parse()
-    console = Console()
+    console = make_console()
     peers = options.peer or list(makers(Options()))
     missing = missing_programs(peers)
     if missing:

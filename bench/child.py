@@ -23,7 +23,7 @@ TAIL_LINES = 1000
 #: Seconds a program may take to end after SIGTERM before it is killed and the caller is told.
 STOP_TIMEOUT = 20.0
 
-#: Seconds the kernel may take to show that killed descendants are gone.
+#: Seconds descendants may take to notice that their parent is gone.
 REAP_TIMEOUT = 5.0
 
 #: Seconds between two looks at something that sends no event: a port, a table of processes.
@@ -109,9 +109,10 @@ class Child:
             return False
         return True
 
-    def stop(self, timeout: float = STOP_TIMEOUT) -> int:
+    def stop(self, timeout: float = STOP_TIMEOUT, grace: float = REAP_TIMEOUT) -> int:
         """SIGTERM, then wait; what is left after ``timeout`` seconds is killed and listed in ``killed``.
 
+        So is what it started and left behind, ``grace`` seconds after its own end.
         Returns the exit status; a negative one is the signal that ended it.
         """
         if self.running:
@@ -120,13 +121,13 @@ class Child:
             self.killed.extend(processes.family(self.pid)[:1])
             self._process.kill()
         status = self._process.wait()
-        self._end_session()
+        self._end_session(grace)
         self._reader.join(REAP_TIMEOUT)
         return status
 
-    def _end_session(self) -> None:
+    def _end_session(self, grace: float) -> None:
         """Give descendants a moment to notice that their parent is gone, then kill those that did not."""
-        deadline = time.monotonic() + REAP_TIMEOUT
+        deadline = time.monotonic() + grace
         while (left := processes.in_session(self.pid)) and time.monotonic() < deadline:
             time.sleep(LOOK_INTERVAL)  # orphans are not ours to wait for: the kernel tells nobody but init
         for process in left:

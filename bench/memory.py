@@ -10,7 +10,7 @@ import resource
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench import echo
+from bench import storm
 from bench.child import ChildError
 from bench.peers import Peer, Ports
 from bench.plan import Plan, Values
@@ -61,7 +61,7 @@ def measure_idle_streams(plan: Plan, peer: Peer, ports: Ports) -> Values:
 
 def open_streams(peer: Peer, count: int, stack: contextlib.ExitStack) -> None:
     """Open idle streams and leave it to the stack to close them."""
-    for connection in echo.open_idle(peer.address("echo"), count):
+    for connection in storm.open_idle(peer.address("echo"), count):
         stack.enter_context(connection)
 
 
@@ -89,7 +89,7 @@ def measure_client_workers(plan: Plan, directory: Path, ports: Ports) -> Values:
 
 def carry_one_byte(address: tuple[str, int]) -> None:
     """Through the tunnel and back: after it the worker is up and has run all its code once."""
-    for connection in echo.open_idle(address, 1):
+    for connection in storm.open_idle(address, 1):
         connection.close()
 
 

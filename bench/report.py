@@ -19,6 +19,9 @@ from bench.targets import HYPERION, judge
 BEGIN = "<!-- results: written by python -m bench.report -->"
 END = "<!-- end of results -->"
 
+#: Columns for output that is no terminal: the widest table.
+PLAIN_WIDTH = 150
+
 Rows = list[list[str]]
 
 
@@ -71,6 +74,12 @@ def about(results: Results) -> list[str]:
     return [f"Machine: {machine}.", f"Run: {settings}."]
 
 
+def make_console() -> Console:
+    """Into a file the tables go in full width; a terminal has the width it has."""
+    console = Console()
+    return console if console.is_terminal else Console(width=PLAIN_WIDTH)
+
+
 def show(results: Results, console: Console) -> None:
     for rows in (figure_rows(results), target_rows(results)):
         table = Table(*rows[0])
@@ -111,7 +120,7 @@ def main() -> None:
     options = parser.parse_args()
     results = decode_results(json.loads(options.file.read_text(encoding="utf-8")))
     if options.write is None:
-        show(results, Console())
+        show(results, make_console())
         return
     document = options.write.read_text(encoding="utf-8")
     options.write.write_text(replace_section(document, markdown(results)), encoding="utf-8")

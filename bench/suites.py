@@ -11,7 +11,7 @@ from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import ParamSpec, TypeVar
 
-from bench import bulk, echo
+from bench import bulk, storm
 from bench.bulk import Address
 from bench.child import Child
 from bench.peers import Peer
@@ -74,19 +74,19 @@ def measure_many(plan: Plan, load: Load, peer: Peer) -> Values:
 
 
 def measure_connections(plan: Plan, load: Load, peer: Peer) -> Values:
-    rate = load.run(echo.connections_per_second, peer.address("echo"), plan.storm_connections, plan.storm_concurrency)
+    rate = load.run(storm.connections_per_second, peer.address("echo"), plan.storm_connections, plan.storm_concurrency)
     return {"connections": rate}
 
 
 def measure_round_trips(plan: Plan, load: Load, peer: Peer) -> Values:
-    times = load.run(echo.round_trips, peer.address("echo"), plan.round_trip_bytes, plan.round_trips)
+    times = load.run(storm.round_trips, peer.address("echo"), plan.round_trip_bytes, plan.round_trips)
     return quantiles("round-trip", times)
 
 
 def measure_busy_round_trips(plan: Plan, load: Load, peer: Peer) -> Values:
     with background_download(peer.address("bulk")) as child:
         child.wait_line(bulk.FLOWING, FLOW_TIMEOUT)
-        times = load.run(echo.round_trips, peer.address("echo"), plan.round_trip_bytes, plan.busy_round_trips)
+        times = load.run(storm.round_trips, peer.address("echo"), plan.round_trip_bytes, plan.busy_round_trips)
     return quantiles("busy-round-trip", times)
 
 

@@ -14,7 +14,7 @@ SSH_AES = "ssh -L aes128-gcm"
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """``figure`` of hyperion: at least (where less is better, at most) ``bound`` times the peer's, or ``bound`` units."""
+    """``figure`` of hyperion at least (if less is better: at most) ``bound`` times the peer's, or ``bound`` units."""
 
     figure: str
     bound: float
@@ -60,7 +60,9 @@ TARGETS = (
 
 
 def judge(results: Results, targets: Iterable[Target] = TARGETS) -> list[Verdict]:
-    """A verdict for each target whose figure the run measured for anybody."""
+    """A verdict for each target whose figure the run measured; none at all for a run without hyperion."""
+    if HYPERION not in results.peers():
+        return []
     return [judge_one(results, target) for target in targets if results.values.get(target.figure)]
 
 

@@ -181,4 +181,8 @@ class HyperionTunnel:
 
 def workers(child: Child) -> list[Process]:
     """The processes under a supervisor that carry traffic."""
-    return [process for process in family(child.pid) if process.name.startswith(WORKER_NAME)]
+    return [process for process in family(child.pid) if is_worker(process)]
+
+
+def is_worker(process: Process) -> bool:
+    return process.name.startswith(WORKER_NAME)
