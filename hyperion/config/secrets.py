@@ -33,6 +33,10 @@ class Secrets:
     def __repr__(self) -> str:
         return "Secrets(hidden)"
 
+    def stop_asking(self) -> None:
+        """From now on nobody is asked: a reload in a running program must not wait for a person."""
+        self._prompt = None
+
     def variable(self, name: str) -> str | None:
         """The variable's value, or ``None`` if it is not set or empty.
 

@@ -1,0 +1,103 @@
+"""``hyperion-client``: its commands and options."""
+
+import sys
+from pathlib import Path
+
+import click
+
+from hyperion.cli import options
+from hyperion.cli.border import Action, run_program
+
+PROGRAM = "hyperion-client"
+
+#: How long ``doctor`` waits for one server unless told otherwise, seconds (as the original).
+DOCTOR_TIMEOUT = 10.0
+MAX_DOCTOR_TIMEOUT = 600.0
+
+
+def main() -> None:
+    """Entry point."""
+    sys.exit(run_program(PROGRAM, program))
+
+
+@click.group(context_settings=options.CONTEXT)
+@options.version
+@options.debug
+def program() -> None:
+    """Reaches ports of servers that know this admin, through encrypted tunnels."""
+
+
+@program.command()
+@options.config("hyperion.toml")
+@click.option(
+    "-L",
+    "--forward",
+    "forwards",
+    metavar="[LPORT:]SERVER:RPORT",
+    multiple=True,
+    help="Also forward 127.0.0.1:LPORT (default: any free port) to RPORT of SERVER. Repeatable.",
+)
+@options.drain_timeout
+@options.log
+@options.debug
+def run(
+    config_file: Path | None, forwards: tuple[str, ...], drain_timeout: float, log_format: str, log_level: str
+) -> Action:
+    """Forward local ports in the foreground until SIGTERM (drains) or SIGINT (stops); SIGHUP reloads."""
+
+    def action() -> int:
+        # Here, because the supervisor and all it needs are slow to load, and --help does not need them.
+        from hyperion.cli.run_client import run_client  # noqa: PLC0415
+
+        return run_client(
+            config_file,
+            forwards,
+            drain_timeout=drain_timeout,
+            log_format=log_format,
+            log_level=log_level,
+        )
+
+    return action
+
+
+@program.command()
+@options.config("hyperion.toml")
+@click.argument("names", metavar="[SERVER]...", nargs=-1)
+@options.json("hyperion.doctor/1")
+@click.option(
+    "--timeout",
+    metavar="SECONDS",
+    type=click.FloatRange(0, MAX_DOCTOR_TIMEOUT, min_open=True),
+    default=DOCTOR_TIMEOUT,
+    show_default=True,
+    help="How long to wait for each server.",
+)
+@options.debug
+def doctor(config_file: Path | None, names: tuple[str, ...], as_json: bool, timeout: float) -> Action:
+    """Check every SERVER (default: all): connect, handshake, one round trip. Exit code 1 if any fails."""
+
+    def action() -> int:
+        # Here, because the tunnel and all it needs are slow to load, and --help does not need them.
+        from hyperion.cli.doctor import run_doctor  # noqa: PLC0415
+        from hyperion.worker.probe import probe  # noqa: PLC0415
+
+        return run_doctor(config_file, names, as_json=as_json, timeout=timeout, probe=probe)
+
+    return action
+
+
+@program.command()
+@click.option("-o", "--out", metavar="FILE", type=click.Path(path_type=Path), help="Write the private key there.")
+@click.option("--force", is_flag=True, help="Replace FILE if it exists.")
+@options.json("hyperion.keygen/1")
+@options.debug
+def keygen(out: Path | None, force: bool, as_json: bool) -> Action:
+    """Make the key pair of an admin."""
+
+    def action() -> int:
+        # Here, because cryptography is slow to load.
+        from hyperion.cli.keygen import run_keygen  # noqa: PLC0415
+
+        return run_keygen(out, force=force, as_json=as_json)
+
+    return action

@@ -1,0 +1,50 @@
+"""``keygen``: a new key pair, on standard output or with its private half in a file."""
+
+import os
+import secrets
+from pathlib import Path
+
+import click
+import msgspec
+
+from hyperion.config.keyfile import write_secret
+from hyperion.proto.keys import KEY_LENGTH, PrivateKey
+
+SCHEMA = "hyperion.keygen/1"
+
+
+class KeygenDocument(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """What ``--json`` prints. The private key is in it only if it went to no file."""
+
+    schema: str
+    public_key: str
+    fingerprint: str
+    file: str | None = None
+    private_key: str | None = None
+
+
+def run_keygen(out: Path | None, *, force: bool, as_json: bool) -> int:
+    """Prints the public key; the private one goes to ``out``, else it is printed too. Raises ``CannotCreateError``."""
+    key = PrivateKey.from_entropy(secrets.token_bytes(KEY_LENGTH))
+    if out is not None:
+        write_secret(out, key.format() + "\n", replace=force)
+    click.echo(_document(key, out) if as_json else _text(key, out))
+    return 0
+
+
+def _document(key: PrivateKey, out: Path | None) -> str:
+    public = key.public()
+    document = KeygenDocument(
+        schema=SCHEMA,
+        public_key=str(public),
+        fingerprint=public.fingerprint,
+        file=None if out is None else os.fsencode(out).decode("utf-8", "replace"),
+        private_key=key.format() if out is None else None,
+    )
+    return msgspec.json.encode(document).decode()
+
+
+def _text(key: PrivateKey, out: Path | None) -> str:
+    """The public key stands on the second line: scripts written for the original find it there."""
+    private = f"private key:\n{key.format()}" if out is None else f"private key written to {out}"
+    return f"public key:\n{key.public()}\n{private}"

@@ -1,0 +1,61 @@
+"""From a configuration file to what a command works with, asking for a passphrase where that is possible."""
+
+import getpass
+import sys
+from pathlib import Path
+
+from hyperion.config import ClientConfig, Secrets, ServerConfig, load_client, load_server
+from hyperion.config.complaint import wrong
+from hyperion.config.secrets import Prompt
+from hyperion.errors import BadKeyError
+from hyperion.paths import CLIENT_CONFIG_NAME, SERVER_CONFIG_NAME, config_directory
+
+
+def terminal_prompt() -> Prompt | None:
+    """How to ask for a passphrase, or ``None`` without a terminal: a pipe must not be read as if it were a person."""
+    if sys.stdin is None or not sys.stdin.isatty():
+        return None
+    return _ask
+
+
+def _ask(question: str) -> str:
+    try:
+        return getpass.getpass(question)
+    except EOFError:
+        raise BadKeyError("no passphrase was given") from None
+
+
+def server_path(given: Path | None) -> Path:
+    """The file given, else the one in the configuration directory."""
+    return given if given is not None else config_directory() / SERVER_CONFIG_NAME
+
+
+def client_path(given: Path | None) -> Path:
+    """The file given, else the one in the configuration directory."""
+    return given if given is not None else config_directory() / CLIENT_CONFIG_NAME
+
+
+def load_server_config(path: Path, secrets: Secrets) -> ServerConfig:
+    """Raises what ``load_server`` raises, and ``ConfigError`` for a gate that this version cannot provide."""
+    config = load_server(path, secrets)
+    _refuse_gate(path, enabled=config.knock.enabled)
+    return config
+
+
+def load_client_config(path: Path, secrets: Secrets) -> ClientConfig:
+    """Raises what ``load_client`` raises, and ``ConfigError`` for a gate that this version cannot knock at."""
+    config = load_client(path, secrets)
+    _refuse_gate(path, enabled=config.knock.enabled)
+    return config
+
+
+def _refuse_gate(path: Path, *, enabled: bool) -> None:
+    """Running without the gate that the file asks for would leave the port open to all, and nobody would notice."""
+    if enabled:
+        raise wrong(
+            path,
+            ("knock", "enabled"),
+            "false",
+            "true (this version does not knock yet)",
+            hint="set it to false, and admit your addresses in the firewall yourself",
+        )

@@ -1,0 +1,84 @@
+"""Options that several commands share."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from hyperion import __version__
+from hyperion.cli.border import Caller
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+#: ``-h`` beside ``--help``, everywhere.
+CONTEXT = {"help_option_names": ["-h", "--help"]}
+
+LOG_FORMATS = ("auto", "json", "console")
+LOG_LEVELS = ("debug", "info", "notice", "warning", "error", "critical")
+
+
+def _remember_debug(context: click.Context, _: click.Parameter, value: bool) -> None:
+    caller = context.find_object(Caller)
+    if value and caller is not None:
+        caller.debug = True
+
+
+#: Taken before and after the command's name. Eager, so that it also holds for errors of the options beside it.
+debug = click.option(
+    "--debug",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_remember_debug,
+    help="Show a traceback if something fails.",
+)
+
+version = click.version_option(__version__, "-V", "--version", message="%(prog)s %(version)s")
+
+
+def config(default_name: str) -> Callable[[Command], Command]:
+    """``--config``, whose default is ``default_name`` in the configuration directory (found when the command runs)."""
+    return click.option(
+        "-c",
+        "--config",
+        "config_file",
+        metavar="FILE",
+        type=click.Path(path_type=Path),
+        help=f"Configuration. [default: {default_name} in $HYPERION_HOME, else in ~/.config/hyperion]",
+    )
+
+
+def log(command: Command) -> Command:
+    """``--log-format`` and ``--log-level``."""
+    level = click.option(
+        "--log-level",
+        type=click.Choice(LOG_LEVELS),
+        default="info",
+        show_default=True,
+        help="The least severe events that are logged.",
+    )
+    form = click.option(
+        "--log-format",
+        type=click.Choice(LOG_FORMATS),
+        default="auto",
+        show_default=True,
+        help="auto is console on a terminal, else json.",
+    )
+    return form(level(command))
+
+
+#: ``--drain-timeout``, for both programs.
+drain_timeout = click.option(
+    "--drain-timeout",
+    metavar="SECONDS",
+    type=click.FloatRange(min=0),
+    default=30.0,
+    show_default=True,
+    help="How long streams may finish after SIGTERM.",
+)
+
+
+def json(what: str) -> Callable[[Command], Command]:
+    """``--json``: one document of the schema ``what``."""
+    return click.option("--json", "as_json", is_flag=True, help=f"One JSON document of schema {what}.")
