@@ -1,7 +1,7 @@
 """The protocols of Hyperion as machines without input or output.
 
-Nothing in this package knows a socket, a clock, entropy or a log. Bytes, the time (``now``, monotonic seconds) and random
-bytes are arguments. Every machine has the same verbs:
+Nothing in this package knows a socket, a clock, entropy or a log. Bytes, the time (``now``, monotonic seconds) and
+random bytes are arguments. Every machine has the same verbs:
 
 * ``receive_data(data, now)``  takes what the peer sent; never raises on hostile input
 * ``next_event()``             what happened, one event at a time, ``None`` when there is no more

@@ -1,15 +1,16 @@
 """Messages between the supervisor and its workers.
 
-Each direction is a closed union of tagged structs: a decoder of one direction refuses every message of the other, so the
-unions *are* the table of what may be said. Framing and the socket are the business of ``hyperion.channel``.
+Each direction is a closed union of tagged structs: a decoder of one direction refuses every message of the other, so
+the unions *are* the table of what may be said. Framing and the socket are the business of ``hyperion.channel``.
 
-Secrets travel here, once, in the first message of a worker's life, and nowhere else: such structs do not show them in their
-``repr``.
+Secrets travel here, once, in the first message of a worker's life, and nowhere else: such structs do not show them in
+their ``repr``.
 """
 
 import msgspec
 
-#: Longest encoded message, bytes. The largest is a server's configuration: 1,000 admins with 100 ports each stay below it.
+#: Longest encoded message, bytes. The largest is a server's configuration: 1,000 admins with 100 ports each stay below
+#: it.
 MAX_MESSAGE_BYTES = 64 * 1024
 
 
@@ -18,7 +19,8 @@ class Message(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field
 
 
 class AdminRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One admin who may connect: 32 raw bytes of static public key, the name for logs, and the ports this admin may reach."""
+    """One admin who may connect: 32 raw bytes of static public key, the name for logs, and the ports this admin may
+    reach."""
 
     public_key: bytes
     name: str
@@ -68,7 +70,7 @@ class ClientWorkerConfig(Message, frozen=True, tag="client-config"):
     log: LogSettings
 
     def __repr__(self) -> str:
-        return f"ClientWorkerConfig(server={self.server!r}, host={self.host!r}, port={self.port}, pool_size={self.pool_size})"
+        return f"ClientWorkerConfig(server={self.server!r}, host={self.host!r}, port={self.port})"
 
 
 class ServerPolicy(Message, frozen=True, tag="server-policy"):
@@ -106,7 +108,8 @@ class Heartbeat(Message, frozen=True, tag="heartbeat"):
 
 
 class TunnelState(Message, frozen=True, tag="tunnel-state"):
-    """A client worker's pool changed: connections that are up, of how many, the last reason for being down, round trip in seconds."""
+    """A client worker's pool changed: connections that are up, of how many, the last reason for being down, round trip
+    in seconds."""
 
     up: int
     size: int

@@ -1,7 +1,7 @@
 """What two newer peers agree on: one MessagePack map in the payload of each handshake message.
 
-An empty payload is a peer of plain version 1, which throws ours away. The initiator's payload can be replayed and is not
-bound to the PSK yet: parameters only, nothing with a side effect.
+An empty payload is a peer of plain version 1, which throws ours away. The initiator's payload can be replayed and is
+not bound to the PSK yet: parameters only, nothing with a side effect.
 
 Source: WIRE section 19.
 """
@@ -18,7 +18,8 @@ from hyperion.proto.noise.record import BASE_PLAINTEXT_BYTES, MAX_PLAINTEXT_BYTE
 LEVEL = 1
 #: Longest encoded map, bytes.
 MAX_PAYLOAD_BYTES = 1024
-#: Ports told to a client at most: what surely fits beside the other keys, at three bytes each. A longer list is left out.
+#: Ports told to a client at most: what surely fits beside the other keys, at three bytes each. A longer list is left
+#: out.
 MAX_PORTS = 256
 
 _TEXT = Meta(max_length=64, pattern=r"^[\x20-\x7e]*\Z")

@@ -9,9 +9,9 @@
 Knows: the order of things, lengths before authentication, the one deadline for everything before OPEN. Refuses to know:
 sockets, who is allowed, what streams carry.
 
-Why PROOF: in IKpsk2 the PSK enters with message 2, so message 1 proves neither the PSK nor that it is fresh. A client counts
-only when its first record opened (WIRE Q6, Q7). Why SILENT: every refused client sees the same thing, a server that says
-nothing and hangs up at the deadline, whatever it did wrong.
+Why PROOF: in IKpsk2 the PSK enters with message 2, so message 1 proves neither the PSK nor that it is fresh. A client
+counts only when its first record opened (WIRE Q6, Q7). Why SILENT: every refused client sees the same thing, a server
+that says nothing and hangs up at the deadline, whatever it did wrong.
 
 Source: WIRE sections 6, 7, 8 and 19; DESIGN section 4.
 """
@@ -24,8 +24,9 @@ from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
 from hyperion.proto.errors import HandshakeError, LocalProtocolError, ProtocolError, RecordError
 from hyperion.proto.extensions import PLAIN, Parameters, decode_parameters, encode_parameters
-from hyperion.proto.noise.handshake import MESSAGE_MAX_BYTES, HandshakeResult, Initiator, Responder
+from hyperion.proto.noise.handshake import KEY_BYTES, MESSAGE_MAX_BYTES, HandshakeResult, Initiator, Responder
 from hyperion.proto.noise.record import BASE_PLAINTEXT_BYTES, LENGTH_BYTES, RecordReader, RecordWriter
+from hyperion.proto.noise.seen import SeenEphemerals
 from hyperion.proto.yamux.events import SessionFailed, YamuxEvent
 from hyperion.proto.yamux.frame import HEADER_BYTES
 from hyperion.proto.yamux.session import YamuxLimits, YamuxSession
@@ -156,8 +157,9 @@ class Tunnel:
     def send_in_place(self, stream: YamuxStream, buffer: memoryview, size: int) -> None:
         """Send ``size`` bytes that lie in ``buffer`` behind HEADER_BYTES of room for a frame header.
 
-        The hot path: header and body become one record with one call of the AEAD, straight from the buffer that the local
-        socket was read into. At most ``max_body`` and the stream's ``send_window`` bytes. The buffer is free on return.
+        The hot path: header and body become one record with one call of the AEAD, straight from the buffer that the
+        local socket was read into. At most ``max_body`` and the stream's ``send_window`` bytes. The buffer is free on
+        return.
         """
         writer = self._writer
         if writer is None:
@@ -166,6 +168,10 @@ class Tunnel:
             self._seal_pending(writer)
         buffer[:HEADER_BYTES] = self._mux.data_header(stream, size)
         self._outgoing.append(writer.seal(buffer[: HEADER_BYTES + size]))
+
+    def refuse(self, reason: str) -> None:
+        """The peer may not come in. A server does not tell it."""
+        self._refuse(HandshakeError("the peer is not admitted", reason=reason))
 
     def fail(self, error: ProtocolError) -> None:
         """The one exit."""
@@ -277,7 +283,10 @@ class ClientTunnel(Tunnel):
 
 
 class ServerTunnel(Tunnel):
-    """The responder. Stops for the driver's decision between the two messages."""
+    """The responder. Stops for the driver's decision between the two messages.
+
+    ``seen`` is shared by a worker's tunnels.
+    """
 
     def __init__(
         self,
@@ -286,11 +295,13 @@ class ServerTunnel(Tunnel):
         psk: bytes,
         ephemeral: bytes,
         now: float,
+        seen: SeenEphemerals | None = None,
         handshake_timeout: float = HANDSHAKE_TIMEOUT,
         limits: YamuxLimits | None = None,
     ) -> None:
         super().__init__(client=False, own=PLAIN, deadline=now + handshake_timeout, limits=limits or YamuxLimits())
         self._secrets: tuple[bytes, bytes, bytes] | None = (static, psk, ephemeral)
+        self._seen = seen if seen is not None else SeenEphemerals()
         self._responder: Responder | None = None
 
     def admit(self, own: Parameters, now: float) -> None:
@@ -310,17 +321,17 @@ class ServerTunnel(Tunnel):
         self.state = TunnelState.PROOF
         self._after_message(now)
 
-    def refuse(self, reason: str) -> None:
-        """The client may not come in. It is not told."""
-        self._refuse(HandshakeError("the client is not admitted", reason=reason))
-
     def _on_message(self, message: bytes, now: float) -> None:
         if self._secrets is None:
             raise HandshakeError("a second message 1", reason="malformed")
         static, psk, ephemeral = self._secrets
         self._secrets = None
+        client_ephemeral = message[:KEY_BYTES]
+        if client_ephemeral in self._seen:
+            raise HandshakeError("message 1 was seen before", reason="replay")
         self._responder = Responder(static=static, psk=psk, ephemeral=ephemeral)
         peer_public, payload = self._responder.consume_message_1(message)
+        self._seen.add(client_ephemeral)
         self._peer = decode_parameters(payload)
         self.state = TunnelState.ADMISSION
         self._events.append(AdmissionRequested(peer_public, self._peer))

@@ -3,8 +3,8 @@
 Knows: the pattern, Hyperion's prologue, and every way in which the package fails. It alone touches chaining keys, so a
 later hybrid secret is mixed in here and nowhere else. Refuses to know: sockets, lengths on the wire, who is allowed.
 
-The package leaks many kinds of exceptions on hostile input, forgets the peer's key once the handshake ended, and must not be
-used again after a failure; the wrapper gives one error, keeps the key, and a failed object is simply dropped.
+The package leaks many kinds of exceptions on hostile input, forgets the peer's key once the handshake ended, and must
+not be used again after a failure; the wrapper gives one error, keeps the key, and a failed object is simply dropped.
 
 Source: Noise revision 34; WIRE section 6.
 """
@@ -32,6 +32,9 @@ PROTOCOL_NAME = b"Noise_IKpsk2_25519_ChaChaPoly_BLAKE2s"
 PROTOCOL_VERSION = 1
 PROLOGUE = b"hyperion-vpn" + PROTOCOL_VERSION.to_bytes(2, "big")
 
+#: Length of every key, bytes; message 1 and 2 begin with an ephemeral public key.
+KEY_BYTES = 32
+
 #: Shortest messages, bytes, with an empty payload: e 32 + static 48 + tag 16, and e 32 + tag 16.
 MESSAGE_1_MIN_BYTES = 96
 MESSAGE_2_MIN_BYTES = 48
@@ -53,7 +56,8 @@ _REFUSALS = (
 
 
 class HandshakeResult(msgspec.Struct, frozen=True):
-    """What a finished handshake leaves: one key for each direction, the channel binding, the peer's identity and payload."""
+    """What a finished handshake leaves: one key for each direction, the channel binding, the peer's identity and
+    payload."""
 
     send_key: bytes
     receive_key: bytes
@@ -134,7 +138,10 @@ class Initiator:
         return bytes(message)
 
     def consume_message_2(self, message: bytes) -> HandshakeResult:
-        """Message 2: proves the server's key and the PSK. Raises HandshakeError (reason ``bad-psk``: the usual cause)."""
+        """Message 2: proves the server's key and the PSK.
+
+        Raises HandshakeError (reason ``bad-psk``: the usual cause).
+        """
         if len(message) < MESSAGE_2_MIN_BYTES:
             raise HandshakeError("message 2 is too short", reason="malformed")
         payload = _read(self._protocol.handshake_state.read_message, message, "bad-psk")

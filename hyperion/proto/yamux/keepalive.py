@@ -1,7 +1,8 @@
 """Pings of one session: is the peer alive, and how long does a round trip take?
 
 Both sides ping. On a server that heals a firewall which lost its connection table: there only the server's own packet
-re-creates the entry. Any byte from the peer counts as life, so a slow link full of data is never mistaken for a dead one.
+re-creates the entry. Any byte from the peer counts as life, so a slow link full of data is never mistaken for a dead
+one.
 
 Source: WIRE section 8.4; DESIGN section 4 (liveness).
 """
@@ -41,7 +42,10 @@ class KeepAlive:
         self._last_heard = now
 
     def next_ping(self, now: float) -> int | None:
-        """The nonce of a ping to send now, None if none is due. Raises YamuxError if the peer was silent for too long."""
+        """The nonce of a ping to send now, None if none is due.
+
+        Raises YamuxError if the peer was silent for too long.
+        """
         if now < self._next_at:
             return None
         pings = self._outstanding

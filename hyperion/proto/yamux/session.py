@@ -55,7 +55,8 @@ class YamuxLimits(msgspec.Struct, frozen=True):
     max_opened: int = 480
     #: own streams that the peer has not acknowledged yet; specification of rust-yamux
     max_unacknowledged: int = 256
-    #: pings of the peer answered but not yet taken from ``data_to_send``: a peer that never reads must not grow our memory
+    #: pings of the peer answered but not yet taken from ``data_to_send``: a peer that never reads must not grow our
+    #: memory
     max_queued_pongs: int = 64
     #: bytes of receive window beyond the initial ones, over all streams
     window_budget: int = CONNECTION_BUDGET_BYTES
@@ -326,7 +327,7 @@ class YamuxSession:
         self._pending += encode_header(FrameType.PING, ACK, 0, nonce)
 
     def _stream_of(self, flags: int, stream_id: int, kind: FrameType, length: int) -> YamuxStream | None:
-        """The stream a frame is about, after its SYN, ACK and RST took effect; None if there is nothing to do with it."""
+        """The stream a frame is about, after its SYN, ACK and RST took effect; None if nothing is left to do."""
         if flags & SYN:
             return self._on_syn(flags, stream_id, kind, length)
         stream = self._streams.get(stream_id)

@@ -1,0 +1,84 @@
+"""The client's worker: one server, its pool of tunnels, its local listeners. One instance per process.
+
+Knows: which listener leads where, drain. Refuses to know: other servers (a dead one delays nobody) and how sockets were
+bound.
+"""
+
+import asyncio
+import socket
+from collections.abc import Callable
+
+from hyperion import log
+from hyperion.events import LISTENER_STARTED
+from hyperion.proto.control import ClientWorkerConfig, Drain, Heartbeat, Stop, SupervisorToWorker, TunnelState
+from hyperion.worker.connector import Connector, Target
+from hyperion.worker.counters import Counters
+from hyperion.worker.forward import Forward
+from hyperion.worker.pool import Pool
+
+
+class ClientWorker:
+    """Everything one client worker owns. ``changed`` is told of each change of the pool."""
+
+    def __init__(self, config: ClientWorkerConfig, changed: Callable[[TunnelState], None]) -> None:
+        self.finished = asyncio.Event()
+        self._counters = Counters()
+        self._draining = False
+        self._closing: asyncio.Task[None] | None = None
+        target = Target(config.server, config.host, config.port, config.server_public, config.static_secret, config.psk)
+        self._pool = Pool(Connector(target), config.pool_size, changed)
+        self._forwards = [
+            Forward(self._pool, config.server, rule.local, rule.remote_port, self._counters) for rule in config.forwards
+        ]
+
+    async def start(self, listeners: list[socket.socket]) -> None:
+        """Accept on the sockets handed over, in the order of the configured forwards, and begin to connect."""
+        for forward, listener in zip(self._forwards, listeners, strict=True):
+            await forward.start(listener, self._finish_if_drained)
+            log.event(LISTENER_STARTED, forward.rule_fields())
+        self._pool.start()
+
+    def handle(self, message: SupervisorToWorker) -> bool:
+        """Obey the supervisor. False if a client worker knows no such order."""
+        match message:
+            case Drain(timeout=timeout):
+                self.drain(timeout)
+            case Stop():
+                self.stop("stop")
+            case _:
+                return False
+        return True
+
+    def drain(self, timeout: float) -> None:
+        """Accept no more; finish the streams that run, but no longer than ``timeout`` seconds."""
+        if self._draining:
+            return
+        self._draining = True
+        for forward in self._forwards:
+            forward.close()
+        asyncio.get_running_loop().call_later(timeout, self.stop, "drain")
+        self._finish_if_drained()
+
+    def stop(self, reason: str) -> None:
+        """End every stream and tunnel now."""
+        self._draining = True
+        for forward in self._forwards:
+            forward.close()
+            for stream in forward.streams:
+                stream.end(reason)
+        if self._closing is None:
+            self._closing = asyncio.get_running_loop().create_task(self._close(reason))
+
+    def heartbeat(self) -> Heartbeat:
+        """The counters of now."""
+        streams = [stream for forward in self._forwards for stream in forward.streams]
+        running = [(stream.bytes_in, stream.bytes_out) for stream in streams]
+        return self._counters.heartbeat(len(self._pool.connections), running)
+
+    async def _close(self, reason: str) -> None:
+        await self._pool.close(reason)
+        self.finished.set()
+
+    def _finish_if_drained(self) -> None:
+        if self._draining and not any(forward.streams for forward in self._forwards):
+            self.stop("drain")

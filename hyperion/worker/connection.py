@@ -1,0 +1,341 @@
+"""One TCP connection and its tunnel machine: the only place where the two meet.
+
+Knows: the transport, the clock, timers, when to write. Refuses to know: who is allowed (its session's business) and
+what a stream carries (its owner's). Streams' owners and the session are told by plain calls; nothing here awaits.
+
+Source: DESIGN section 4; WIRE sections 5 to 8.
+"""
+
+import asyncio
+import socket
+import sys
+from abc import ABC, abstractmethod
+from time import monotonic
+from typing import cast
+
+from hyperion.proto.errors import ProtocolError, RecordError, RemoteProtocolError
+from hyperion.proto.tunnel import (
+    AdmissionRequested,
+    Tunnel,
+    TunnelEvent,
+    TunnelFailed,
+    TunnelOpened,
+    TunnelRefused,
+    TunnelState,
+)
+from hyperion.proto.yamux.events import (
+    PeerWentAway,
+    RoundTrip,
+    StreamData,
+    StreamFinished,
+    StreamOpened,
+    StreamReset,
+    WindowOpened,
+)
+from hyperion.proto.yamux.frame import HEADER_BYTES, GoAwayCode
+from hyperion.proto.yamux.stream import YamuxStream
+from hyperion.worker.buffers import local_buffer, tunnel_buffer
+from hyperion.worker.scheduler import Scheduler
+
+#: Bytes that wait in our own memory for the kernel before local sockets are no longer read: two of the largest records.
+WRITE_HIGH_BYTES = 128 * 1024
+#: ... and when they are read again.
+WRITE_LOW_BYTES = 32 * 1024
+#: Unsent bytes in the kernel that make the socket not writable: what a keystroke may have to wait behind.
+NOTSENT_LOWAT_BYTES = 128 * 1024
+#: A peer that lets so much pile up reads nothing at all while it makes us answer: only control frames get past the
+#: scheduler.
+MAX_UNSENT_BYTES = 4 * 1024 * 1024
+#: Bodies up to this are gathered, and go out in one record with everything else of this turn of the loop.
+SMALL_BODY_BYTES = 2 * 1024
+
+_TCP_NOTSENT_LOWAT = getattr(socket, "TCP_NOTSENT_LOWAT", 25 if sys.platform == "linux" else None)
+
+
+class StreamOwner(ABC):
+    """Whoever has a stream of a connection (``YamuxStream.owner``)."""
+
+    __slots__ = ()
+
+    @abstractmethod
+    def on_data(self, data: memoryview) -> None:
+        """Bytes of the peer. Call ``TunnelConnection.consumed`` for them once they are taken."""
+
+    @abstractmethod
+    def on_finish(self) -> None:
+        """The peer sends no more."""
+
+    @abstractmethod
+    def on_reset(self, reason: str) -> None:
+        """The stream is gone: reset by the peer, or its connection broke."""
+
+    @abstractmethod
+    def on_window(self) -> None:
+        """There is credit again."""
+
+
+class Session:
+    """Whoever has a connection and decides what it may do. This one lets nothing happen."""
+
+    def on_admission(self, connection: "TunnelConnection", request: AdmissionRequested) -> None:
+        """A client asks: ``connection.tunnel.admit`` or ``refuse``. Whoever says nothing else refuses."""
+        connection.tunnel.refuse("unknown-static-key")
+
+    def on_refused(self, connection: "TunnelConnection", error: ProtocolError) -> None:
+        """The handshake was refused; the connection stays, silent, until its deadline."""
+
+    def on_open(self, connection: "TunnelConnection", event: TunnelOpened) -> None:
+        """Streams may flow."""
+
+    def on_stream(self, connection: "TunnelConnection", stream: YamuxStream) -> None:
+        """The peer opened a stream: give it an owner. Whoever wants none resets it."""
+        connection.reset(stream)
+
+    def on_round_trip(self, connection: "TunnelConnection", seconds: float) -> None:
+        """A ping came back: the peer lives, and it opened our records."""
+
+    def on_closed(self, connection: "TunnelConnection", error: ProtocolError) -> None:
+        """The connection is gone. Every stream owner has been told before."""
+
+
+class TunnelConnection(asyncio.BufferedProtocol):
+    """The adapter. ``tunnel`` is made by the caller, with its keys; ``session`` decides."""
+
+    def __init__(self, tunnel: Tunnel, session: Session) -> None:
+        self.tunnel = tunnel
+        self.session = session
+        self.loop = asyncio.get_running_loop()
+        self.scheduler = Scheduler(tunnel.max_body, self.loop.call_soon)
+        self.opened = False
+        self._transport: asyncio.Transport | None = None
+        self._owners: set[StreamOwner] = set()
+        self._timer: asyncio.TimerHandle | None = None
+        self._flush_scheduled = False
+        self._blocked_bytes = 0
+        self._error: ProtocolError | None = None
+
+    # --- what owners and sessions use
+
+    @property
+    def alive(self) -> bool:
+        """Open, and not about to close."""
+        return self._error is None and self.tunnel.state is TunnelState.OPEN
+
+    @property
+    def owners(self) -> list[StreamOwner]:
+        """Everybody who has a stream here."""
+        return list(self._owners)
+
+    def adopt(self, stream: YamuxStream, owner: StreamOwner) -> None:
+        """From now on ``owner`` hears of ``stream``."""
+        stream.owner = owner
+        self._owners.add(owner)
+
+    def release(self, stream: YamuxStream, owner: StreamOwner) -> None:
+        """``owner`` is done with ``stream``."""
+        stream.owner = None
+        self._owners.discard(owner)
+
+    def send(self, stream: YamuxStream, data: bytes | memoryview) -> None:
+        """Send a few bytes, together with whatever else this turn of the loop brings."""
+        self.tunnel.mux.send_data(stream, data)
+        self._flush_soon()
+
+    def send_from_buffer(self, stream: YamuxStream, size: int) -> None:
+        """Send ``size`` bytes that were read into ``local_buffer`` behind the room for a header. Hot path."""
+        if size <= SMALL_BODY_BYTES:
+            self.send(stream, local_buffer[HEADER_BYTES : HEADER_BYTES + size])
+        else:
+            self.tunnel.send_in_place(stream, local_buffer, size)
+            self._write_out()
+
+    def finish(self, stream: YamuxStream) -> None:
+        """Half-close."""
+        self.tunnel.mux.send_finish(stream)
+        self._flush_soon()
+
+    def reset(self, stream: YamuxStream) -> None:
+        """Abort the stream."""
+        self.tunnel.mux.send_reset(stream)
+        self._flush_soon()
+
+    def consumed(self, stream: YamuxStream, size: int) -> None:
+        """The local side took ``size`` bytes: credit may go out."""
+        mux = self.tunnel.mux
+        mux.consumed(stream, size, monotonic())
+        if mux.has_pending:
+            self._flush_soon()
+
+    def go_away(self, error: ProtocolError) -> None:
+        """End the session politely: say so, then hang up."""
+        self.tunnel.mux.send_go_away(GoAwayCode.NORMAL)
+        self.close(error)
+
+    def close(self, error: ProtocolError) -> None:
+        """End now. What the tunnel still has to say is sent, streams are reset, the session hears of it later."""
+        if self._error is None:
+            self._error = error
+            self._write_out()
+            if self._transport is not None:
+                self._transport.close()
+            self._tell_owners(reason_of(error))
+
+    # --- asyncio
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        tcp = as_transport(transport)
+        self._transport = tcp
+        tcp.set_write_buffer_limits(WRITE_HIGH_BYTES, WRITE_LOW_BYTES)
+        _tune(tcp.get_extra_info("socket"))
+        self._write_out()
+        self._arm_timer()
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """The buffer that all tunnels share; see ``buffers``."""
+        return tunnel_buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        now = monotonic()
+        self.tunnel.receive_data(tunnel_buffer[:nbytes], now)
+        self._handle_events()
+
+    def eof_received(self) -> bool:
+        """No half-close below yamux: the end of the TCP stream is the end of the tunnel."""
+        self.tunnel.receive_eof()
+        self._handle_events()
+        return False
+
+    def pause_writing(self) -> None:
+        assert self._transport is not None
+        self._blocked_bytes = self._transport.get_write_buffer_size()
+        self.scheduler.block(monotonic())
+
+    def resume_writing(self) -> None:
+        assert self._transport is not None
+        drained = self._blocked_bytes - self._transport.get_write_buffer_size()
+        self.scheduler.unblock(max(drained, 0), monotonic())
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._error is None:
+            self.tunnel.receive_eof()
+            error = RecordError("the connection was lost")
+            error.reason = "connection-lost" if exc else "peer-closed"
+            self._error = error
+        self._transport = None
+        self._tell_owners("tunnel-lost")
+        self.session.on_closed(self, self._error)
+
+    # --- inside
+
+    def _handle_events(self) -> None:
+        tunnel = self.tunnel
+        while (event := tunnel.next_event()) is not None:
+            if type(event) is StreamData:
+                owner = event.stream.owner
+                if isinstance(owner, StreamOwner):
+                    owner.on_data(event.data)
+            else:
+                self._handle_rare(event)
+        self._write_out()
+
+    def _handle_rare(self, event: TunnelEvent) -> None:
+        """Every event but data."""
+        match event:
+            case StreamOpened(stream=stream):
+                self.session.on_stream(self, stream)
+            case StreamFinished(stream=stream):
+                if isinstance(stream.owner, StreamOwner):
+                    stream.owner.on_finish()
+            case StreamReset(stream=stream):
+                if isinstance(stream.owner, StreamOwner):
+                    stream.owner.on_reset("reset")
+            case WindowOpened(stream=stream):
+                if isinstance(stream.owner, StreamOwner):
+                    stream.owner.on_window()
+            case AdmissionRequested():
+                self.session.on_admission(self, event)
+            case TunnelOpened():
+                self.opened = True
+                self.scheduler = Scheduler(self.tunnel.max_body, self.loop.call_soon)
+                self._arm_timer()
+                self.session.on_open(self, event)
+            case TunnelRefused(error=error):
+                self.session.on_refused(self, error)
+            case TunnelFailed(error=error):
+                self.close(error)
+            case PeerWentAway(code=code):
+                error = RecordError(f"the peer ended the session (code {code})")
+                error.reason = "peer-went-away"
+                self.close(error)
+            case RoundTrip(seconds=seconds):
+                self.session.on_round_trip(self, seconds)
+            case _:
+                pass  # data and the session's failure never come here
+
+    def _tell_owners(self, reason: str) -> None:
+        for owner in self.owners:
+            owner.on_reset(reason)
+
+    def _flush_soon(self) -> None:
+        """Write at the end of this turn of the loop: all small frames of one turn share one record."""
+        if not self._flush_scheduled:
+            self._flush_scheduled = True
+            self.loop.call_soon(self._flush)
+
+    def _flush(self) -> None:
+        self._flush_scheduled = False
+        self._write_out()
+
+    def _write_out(self) -> None:
+        transport = self._transport
+        if transport is None:
+            return
+        for record in self.tunnel.data_to_send():
+            transport.write(record)
+        if self.scheduler.blocked and transport.get_write_buffer_size() > MAX_UNSENT_BYTES:
+            self._give_up()
+
+    def _give_up(self) -> None:
+        """The peer reads nothing: there is no point in saying anything more."""
+        assert self._transport is not None
+        error = RecordError("the peer does not read")
+        error.reason = "write-stalled"
+        self._transport.abort()
+        if self._error is None:
+            self._error = error
+            self._tell_owners(error.reason)
+
+    def _arm_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        at = self.tunnel.next_timeout()
+        if at is not None and self._transport is not None:
+            self._timer = self.loop.call_later(max(0.0, at - monotonic()), self._on_timer)
+
+    def _on_timer(self) -> None:
+        self._timer = None
+        self.tunnel.handle_timeout(monotonic())
+        self._handle_events()
+        self._arm_timer()
+
+
+def as_transport(transport: asyncio.BaseTransport) -> asyncio.Transport:
+    """What ``connection_made`` is given, by its real type: uvloop's transports lack only the base class."""
+    return cast(asyncio.Transport, transport)
+
+
+def reason_of(error: ProtocolError) -> str:
+    """The short stable word for logs."""
+    return error.reason if isinstance(error, RemoteProtocolError) else "closed"
+
+
+def _tune(sock: socket.socket | None) -> None:
+    """No delay for small records; a small backlog in the kernel, so that they need not wait behind bulk."""
+    if sock is None or sock.family not in (socket.AF_INET, socket.AF_INET6):
+        return
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    if _TCP_NOTSENT_LOWAT is not None:
+        sock.setsockopt(socket.IPPROTO_TCP, _TCP_NOTSENT_LOWAT, NOTSENT_LOWAT_BYTES)

@@ -1,0 +1,144 @@
+"""A local listener whose connections lead to one port of the server.
+
+Knows: the listener, the request and the wait for its answer. Refuses to know: which tunnel carries a stream (the pool
+chooses).
+
+The local application sees its connection accepted at once; if the server says no, or no tunnel comes up in time, it is
+reset.
+"""
+
+import asyncio
+import socket
+import time
+from collections.abc import Callable
+
+from hyperion import log
+from hyperion.events import STREAM_CLOSED, STREAM_DENIED, STREAM_FAILED, STREAM_OPENED
+from hyperion.proto.connect import RESPONSE_BYTES, ConnectError, ConnectStatus, decode_response, encode_request
+from hyperion.worker.connection import TunnelConnection
+from hyperion.worker.counters import Counters
+from hyperion.worker.deadlines import Deadlines
+from hyperion.worker.pool import OPEN_TIMEOUT, Pool
+from hyperion.worker.relay import Relay
+
+#: Connections the kernel may hold for us.
+BACKLOG = 1024
+
+
+class Forward:
+    """One rule: a local listening socket and the port of the server it leads to."""
+
+    def __init__(self, pool: Pool, server: str, local: str, remote_port: int, counters: Counters) -> None:
+        self.pool = pool
+        self.remote_port = remote_port
+        self.answers: Deadlines[ForwardedStream] = Deadlines(OPEN_TIMEOUT, lambda stream: stream.end("timeout"))
+        self._server = server
+        self._local = local
+        self._counters = counters
+        self._listener: asyncio.Server | None = None
+        self._streams: set[ForwardedStream] = set()
+        self._drained: Callable[[], None] = lambda: None
+
+    @property
+    def streams(self) -> list["ForwardedStream"]:
+        """Those that are under way."""
+        return list(self._streams)
+
+    async def start(self, listener: socket.socket, drained: Callable[[], None]) -> None:
+        """Accept on ``listener``; ``drained`` is called whenever the last stream ended."""
+        self._drained = drained
+        loop = asyncio.get_running_loop()
+        self._listener = await loop.create_server(lambda: ForwardedStream(self), sock=listener, backlog=BACKLOG)
+
+    def close(self) -> None:
+        """Accept no more."""
+        if self._listener is not None:
+            self._listener.close()
+
+    def began(self, stream: "ForwardedStream") -> None:
+        """A local application connected."""
+        self._streams.add(stream)
+        self._counters.streams_total += 1
+        self.pool.open_stream(stream)
+
+    def ended(self, stream: "ForwardedStream", reason: str) -> None:
+        """It is over, one way or the other."""
+        self.answers.remove(stream)
+        self._streams.discard(stream)
+        self._counters.bytes_in += stream.bytes_in
+        self._counters.bytes_out += stream.bytes_out
+        self.pool.stream_gone(stream)
+        if stream.established:
+            totals = {"source.bytes": stream.bytes_out, "destination.bytes": stream.bytes_in}
+            duration = {"event.duration": int((time.monotonic() - stream.started_at) * 1e9)}
+            log.event(STREAM_CLOSED, self.fields(stream) | totals | duration, reason=reason)
+        elif reason == "egress-policy":
+            log.event(STREAM_DENIED, self.fields(stream), reason=reason)
+        else:
+            log.event(STREAM_FAILED, self.fields(stream), reason=reason)
+        if not self._streams:
+            self._drained()
+
+    def rule_fields(self) -> dict[str, object]:
+        """The rule, for logs."""
+        return {
+            "hyperion.server.name": self._server,
+            "hyperion.forward.local": self._local,
+            "destination.port": self.remote_port,
+        }
+
+    def fields(self, stream: "ForwardedStream") -> dict[str, object]:
+        """What every log line of a stream carries."""
+        return self.rule_fields() | {"hyperion.stream.id": stream.stream_id}
+
+
+class ForwardedStream(Relay):
+    """One local connection on its way to the server."""
+
+    __slots__ = ("_forward", "established", "stream_id")
+
+    def __init__(self, forward: Forward) -> None:
+        super().__init__()
+        self._forward = forward
+        #: the server answered OK
+        self.established = False
+        self.stream_id: int | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self._forward.began(self)
+
+    def carry(self, connection: TunnelConnection) -> None:
+        """The pool found a connection: ask the server.
+
+        It alone knows what is allowed now: a reload may have changed it.
+        """
+        stream = connection.tunnel.mux.open_stream()
+        self.stream_id = stream.id
+        self._attach(connection, stream)
+        connection.send(stream, encode_request(self._forward.remote_port))
+        self._forward.answers.add(self)
+
+    def on_data(self, data: memoryview) -> None:
+        if self.established:
+            super().on_data(data)
+            return
+        try:
+            status = decode_response(data[0])
+        except ConnectError as error:
+            self.end(error.reason)
+            return
+        if status is not ConnectStatus.OK:
+            self.end("egress-policy" if status is ConnectStatus.DENIED else "unreachable")
+            return
+        self._forward.answers.remove(self)
+        self.established = True
+        log.event(STREAM_OPENED, self._forward.fields(self))
+        if self.connection is not None and self.stream is not None:
+            self.connection.consumed(self.stream, RESPONSE_BYTES)
+            if len(data) > RESPONSE_BYTES:
+                super().on_data(data[RESPONSE_BYTES:])
+            self._start()
+
+    def relay_ended(self, reason: str) -> None:
+        self._forward.ended(self, reason)

@@ -1,0 +1,153 @@
+"""Entry points of worker processes: what ``hyperion.supervisor`` starts by name.
+
+Each is a plain function of the control socket and the listening sockets. The first control message is the
+configuration; the end of the control channel means that the supervisor is gone, and then so are we.
+"""
+
+import asyncio
+import gc
+import os
+import signal
+import socket
+from typing import Protocol
+
+from hyperion import log, loop
+from hyperion.channel import Channel, ChannelError, open_worker_end
+from hyperion.errors import HyperionError
+from hyperion.events import INTERNAL_ERROR
+from hyperion.privileges import harden_worker
+from hyperion.proto.control import (
+    ClientWorkerConfig,
+    Fault,
+    Heartbeat,
+    Ready,
+    ServerWorkerConfig,
+    SupervisorToWorker,
+)
+from hyperion.worker.client import ClientWorker
+from hyperion.worker.server import ServerWorker
+
+#: Seconds between heartbeats; the supervisor gives up on a worker after four of them.
+HEARTBEAT_INTERVAL = 5.0
+#: Seconds that a worker told to drain by SIGTERM (not by its supervisor) gives its streams.
+DRAIN_TIMEOUT = 30.0
+#: Young objects that make the garbage collector look: streams come and go by the thousand and hold no cycles, so
+#: looking at every 700th object would only cost latency.
+GC_THRESHOLD = 20_000
+
+EXIT_OK = 0
+EXIT_BUG = 70
+EXIT_CONFIG = 78
+
+Control = Channel[SupervisorToWorker]
+
+
+class Worker(Protocol):
+    """What both kinds of worker have in common."""
+
+    finished: asyncio.Event
+
+    async def start(self, listeners: list[socket.socket]) -> None:
+        """Serve on these sockets."""
+
+    def handle(self, message: SupervisorToWorker) -> bool:
+        """Obey; False for an order that this kind of worker does not know."""
+
+    def drain(self, timeout: float) -> None:
+        """Finish what runs, then set ``finished``."""
+
+    def stop(self, reason: str) -> None:
+        """End what runs, then set ``finished``."""
+
+    def heartbeat(self) -> Heartbeat:
+        """The counters of now."""
+
+
+def server_worker(channel_socket: socket.socket, listeners: list[socket.socket]) -> None:
+    """A worker of ``hyperion-server``. Ends with SystemExit."""
+    _run(channel_socket, listeners, "hyperion-server")
+
+
+def client_worker(channel_socket: socket.socket, listeners: list[socket.socket]) -> None:
+    """A worker of ``hyperion-client``, for one server. Ends with SystemExit."""
+    _run(channel_socket, listeners, "hyperion-client")
+
+
+def _run(channel_socket: socket.socket, listeners: list[socket.socket], service: str) -> None:
+    harden_worker()
+    gc.set_threshold(GC_THRESHOLD)
+    try:
+        code = loop.run(lambda: _serve(channel_socket, listeners, service))
+    finally:
+        log.close()
+    raise SystemExit(code)
+
+
+async def _serve(channel_socket: socket.socket, listeners: list[socket.socket], service: str) -> int:
+    channel = await open_worker_end(channel_socket)
+    try:
+        return await _work(channel, listeners, service)
+    except ChannelError as error:
+        log.event(INTERNAL_ERROR, log.error_fields(error))
+        return EXIT_BUG
+    except HyperionError as error:
+        channel.send(Fault(reason=str(error), exit_code=error.exit_code))
+        return error.exit_code
+    except OSError as error:
+        channel.send(Fault(reason=error.strerror or type(error).__name__, exit_code=EXIT_BUG))
+        return EXIT_BUG
+    finally:
+        channel.close()
+
+
+async def _work(channel: Control, listeners: list[socket.socket], service: str) -> int:
+    """From the first message to the last stream."""
+    config = await channel.receive()
+    if isinstance(config, ServerWorkerConfig):
+        log.configure(service, format=config.log.format, level=config.log.level, worker=config.worker)
+        worker: Worker = ServerWorker(config)
+    elif isinstance(config, ClientWorkerConfig):
+        log.configure(service, format=config.log.format, level=config.log.level, worker=config.server)
+        worker = ClientWorker(config, channel.send)
+    else:
+        return EXIT_OK if config is None else EXIT_BUG
+    await worker.start(listeners)
+    _drain_on_sigterm(worker)
+    channel.send(Ready(pid=os.getpid()))
+    tasks = [
+        asyncio.create_task(_obey(channel, worker)),
+        asyncio.create_task(_beat(channel, worker)),
+        asyncio.create_task(worker.finished.wait()),
+    ]
+    done, pending = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    for task in pending:
+        task.cancel()
+    await asyncio.gather(*pending, return_exceptions=True)
+    codes = [result for task in done if type(result := task.result()) is int]
+    return max(codes, default=EXIT_OK)
+
+
+async def _obey(channel: Control, worker: Worker) -> int:
+    """Until the supervisor is gone or says something that is no order for us; both end this process."""
+    while (message := await channel.receive()) is not None:
+        if not worker.handle(message):
+            return EXIT_BUG
+    worker.stop("supervisor-gone")
+    return EXIT_OK
+
+
+async def _beat(channel: Control, worker: Worker) -> None:
+    while True:
+        await asyncio.sleep(HEARTBEAT_INTERVAL)
+        channel.send(worker.heartbeat())
+
+
+def _drain_on_sigterm(worker: Worker) -> None:
+    """Somebody ended this one worker by hand: finish its streams.
+
+    Where the loop knows no signals the process just ends.
+    """
+    try:
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, worker.drain, DRAIN_TIMEOUT)
+    except NotImplementedError:
+        return

@@ -1,0 +1,226 @@
+"""The tunnels to one server: some connections, each replaced as soon as it is gone, and the streams waiting for one.
+
+Knows: when to connect again, which connection takes a new stream. Refuses to know: local listeners and what a stream
+carries.
+
+Source: DESIGN section 4; WIRE section 10.
+"""
+
+import asyncio
+import random
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+from hyperion import log
+from hyperion.backoff import Backoff
+from hyperion.events import TUNNEL_DOWN, TUNNEL_UP
+from hyperion.proto.control import TunnelState
+from hyperion.proto.errors import RecordError
+from hyperion.worker.connection import TunnelConnection, reason_of
+from hyperion.worker.connector import ConnectFailed, Connector, TunnelSession
+from hyperion.worker.deadlines import Deadlines
+
+#: Back-off between attempts, seconds: the first quick, for a worker that was just restarted; the last short enough that
+#: a server which is back is found before its user asks.
+FIRST_DELAY = 0.25
+LAST_DELAY = 15.0
+#: A connection must live so long, seconds, before its end counts as news and the back-off starts anew.
+STABLE_SECONDS = 5.0
+#: Seconds after which a connection is replaced by a new one with new keys; its streams may finish.
+MAX_AGE_SECONDS = 24 * 3600.0
+#: Seconds that a new stream waits for a tunnel and for the server's answer, together.
+OPEN_TIMEOUT = 10.0
+#: Chance that keeps many clients, and the members of one pool, from doing things in step.
+_chance = random.Random()  # noqa: S311 - no secret hangs on it
+
+#: Streams that may wait for a tunnel at once; with a server down each costs a local socket for at most ten seconds.
+MAX_WAITING = 1024
+
+
+class WaitingStream(Protocol):
+    """Somebody who wants a stream."""
+
+    def carry(self, connection: TunnelConnection) -> None:
+        """Open it, here and now; the connection has room."""
+
+    def end(self, reason: str) -> None:
+        """There is none."""
+
+    def __hash__(self) -> int: ...
+
+
+class Member:
+    """One connection of the pool."""
+
+    def __init__(self, connection: TunnelConnection, session: TunnelSession) -> None:
+        self.connection = connection
+        self.session = session
+        self.opened_at = time.monotonic()
+        self.retiring = False
+
+    @property
+    def takes_streams(self) -> bool:
+        """There is room for one more."""
+        return self.connection.alive and not self.retiring and self.connection.tunnel.mux.may_open
+
+    @property
+    def load(self) -> tuple[int, int]:
+        """Smaller is emptier: streams that wait for their turn, then streams at all."""
+        return self.connection.scheduler.waiting, self.connection.tunnel.mux.stream_count
+
+
+class Pool:
+    """Keeps ``size`` connections to one target. ``changed`` is told whenever one comes or goes."""
+
+    def __init__(self, connector: Connector, size: int, changed: Callable[[TunnelState], None]) -> None:
+        self._connector = connector
+        self._size = size
+        self._changed = changed
+        self._members: list[Member] = []
+        self._slots: list[asyncio.Task[None]] = []
+        self._waiting: Deadlines[WaitingStream] = Deadlines(OPEN_TIMEOUT, self._waited_too_long)
+        self._reason: str | None = "connecting"
+        self._closing = False
+
+    @property
+    def connections(self) -> list[TunnelConnection]:
+        """Those that live, retiring ones included."""
+        return [member.connection for member in self._members]
+
+    def start(self) -> None:
+        """Begin to connect."""
+        loop = asyncio.get_running_loop()
+        self._slots = [loop.create_task(self._keep_slot()) for _ in range(self._size)]
+
+    async def close(self, reason: str) -> None:
+        """End everything."""
+        self._closing = True
+        for slot in self._slots:
+            slot.cancel()
+        await asyncio.gather(*self._slots, return_exceptions=True)
+        for stream in self._waiting.take_all():
+            stream.end(reason)
+        for member in list(self._members):
+            self._dismiss(member, reason)
+
+    def open_stream(self, stream: WaitingStream) -> None:
+        """Give ``stream`` the emptiest connection, now or as soon as there is one; else end it after ten seconds."""
+        if not self._carry(stream):
+            if self._closing or len(self._waiting) >= MAX_WAITING:
+                stream.end("no-tunnel")
+            else:
+                self._waiting.add(stream)
+
+    def stream_gone(self, stream: WaitingStream) -> None:
+        """A stream ended or lost interest: somebody else may have its place."""
+        self._waiting.remove(stream)
+        self._serve_waiting()
+        for member in self._members:
+            if member.retiring and not member.connection.owners:
+                self._dismiss(member, "replaced")
+
+    # --- streams
+
+    def _carry(self, stream: WaitingStream) -> bool:
+        members = [member for member in self._members if member.takes_streams]
+        if not members:
+            return False
+        best = min(members, key=lambda member: member.load)
+        stream.carry(best.connection)
+        return True
+
+    def _serve_waiting(self) -> None:
+        while (stream := self._waiting.first()) is not None and any(member.takes_streams for member in self._members):
+            self._waiting.remove(stream)
+            self._carry(stream)
+
+    def _waited_too_long(self, stream: WaitingStream) -> None:
+        stream.end("no-tunnel")
+
+    # --- connections
+
+    async def _keep_slot(self) -> None:
+        """Keep one connection up, for ever. It is replaced before it is too old, and after it was lost."""
+        backoff = Backoff(FIRST_DELAY, LAST_DELAY)
+        attempt = 0
+        while True:
+            member = await self._connect_once()
+            if member is not None:
+                age = MAX_AGE_SECONDS * _chance.uniform(0.9, 1.0)  # not all members at once
+                done, _ = await asyncio.wait([member.session.closed], timeout=age)
+                if not done:
+                    self._retire(member)
+                    continue
+                self._lost(member)
+                if time.monotonic() - member.opened_at >= STABLE_SECONDS:
+                    attempt = 0
+            await asyncio.sleep(backoff.delay(attempt, _chance))
+            attempt += 1
+
+    async def _connect_once(self) -> Member | None:
+        session = TunnelSession()
+        try:
+            connection, _ = await self._connector.connect(session)
+        except ConnectFailed as error:
+            self._report_down(error.reason)
+            return None
+        member = Member(connection, session)
+        self._members.append(member)
+        self._report_up(member)
+        self._serve_waiting()
+        return member
+
+    def _lost(self, member: Member) -> None:
+        self._remove(member)
+        self._report_down(reason_of(member.session.closed.result()))
+
+    def _retire(self, member: Member) -> None:
+        """Make before break: the new connection is dialled while the old one finishes its streams."""
+        member.retiring = True
+        member.session.closed.add_done_callback(lambda _: self._remove(member))
+        if not member.connection.owners:
+            self._dismiss(member, "replaced")
+
+    def _remove(self, member: Member) -> None:
+        if member in self._members:
+            self._members.remove(member)
+
+    def _dismiss(self, member: Member, reason: str) -> None:
+        error = RecordError(f"the connection was ended ({reason})")
+        error.reason = reason
+        member.connection.go_away(error)
+
+    # --- reports
+
+    def _up_count(self) -> int:
+        return sum(member.connection.alive and not member.retiring for member in self._members)
+
+    def _fields(self) -> dict[str, object]:
+        target = self._connector.target
+        return {
+            "hyperion.server.name": target.name,
+            "destination.address": target.host,
+            "destination.port": target.port,
+            "hyperion.pool.up": self._up_count(),
+            "hyperion.pool.size": self._size,
+        }
+
+    def _report_up(self, member: Member) -> None:
+        self._reason = None
+        self._tell()
+        log.event(TUNNEL_UP, self._fields() | {"hyperion.peer.agent": member.session.parameters.agent})
+
+    def _report_down(self, reason: str) -> None:
+        news = reason != self._reason
+        self._reason = reason
+        self._tell()
+        # an unreachable server is said once for each reason, not at every attempt
+        log.event(TUNNEL_DOWN, self._fields(), reason=reason, level=None if news else "debug")
+
+    def _tell(self) -> None:
+        up = self._up_count()
+        trips = [m.connection.tunnel.mux.round_trip for m in self._members if m.connection.alive]
+        known = [trip for trip in trips if trip is not None]
+        reason = self._reason if up < self._size else None
+        self._changed(TunnelState(up=up, size=self._size, reason=reason, round_trip=min(known, default=None)))

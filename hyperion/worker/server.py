@@ -1,0 +1,140 @@
+"""The server's worker: accepts on the tunnel port, admits clients, serves their streams.
+
+Knows: the allow-list, drain, its own counters. Refuses to know: how the port was bound (it is handed a listening
+socket) and what other workers do. One instance per process.
+
+Source: DESIGN sections 2, 4 and 8.
+"""
+
+import asyncio
+import socket
+import time
+
+from hyperion import __version__, log
+from hyperion.events import REJECTIONS_SUMMARISED
+from hyperion.flood import RejectionMeter
+from hyperion.proto.control import (
+    AdminRule,
+    Drain,
+    Heartbeat,
+    ServerPolicy,
+    ServerWorkerConfig,
+    Stop,
+    SupervisorToWorker,
+)
+from hyperion.proto.noise.seen import SeenEphemerals
+from hyperion.worker.arrival import ArrivingConnection
+from hyperion.worker.connection import Session, TunnelConnection
+from hyperion.worker.counters import Counters
+from hyperion.worker.egress import Admins
+from hyperion.worker.gate import Gate
+from hyperion.worker.relay import Relay
+from hyperion.worker.session import ServedSession
+
+#: Connections the kernel may hold for us; a burst of clients after a restart fits.
+BACKLOG = 1024
+
+
+class ServerWorker:
+    """Everything one server worker owns. Also the ``Reception`` of its arrivals."""
+
+    def __init__(self, config: ServerWorkerConfig) -> None:
+        self.static_secret = config.static_secret
+        self.psk = config.psk
+        self.handshake_timeout = config.handshake_timeout
+        self.server_name = config.server_name
+        self.agent = f"hyperion/{__version__}"
+        self.admins = Admins(config.admins)
+        self.gate = Gate()
+        self.seen = SeenEphemerals()
+        self.meter = RejectionMeter()
+        self.finished = asyncio.Event()
+        self._counters = Counters()
+        self._sessions: set[ServedSession] = set()
+        self._listener: asyncio.Server | None = None
+        self._draining = False
+
+    async def start(self, listeners: list[socket.socket]) -> None:
+        """Accept on the socket handed over by the supervisor."""
+        loop = asyncio.get_running_loop()
+        self._listener = await loop.create_server(lambda: ArrivingConnection(self), sock=listeners[0], backlog=BACKLOG)
+
+    def handle(self, message: SupervisorToWorker) -> bool:
+        """Obey the supervisor. False if a server worker knows no such order."""
+        match message:
+            case ServerPolicy():
+                self._apply(message)
+            case Drain(timeout=timeout):
+                self.drain(timeout)
+            case Stop():
+                self.stop("stop")
+            case _:
+                return False
+        return True
+
+    def drain(self, timeout: float) -> None:
+        """Take nothing new; finish what runs, but no longer than ``timeout`` seconds."""
+        if self._draining:
+            return
+        self._draining = True
+        if self._listener is not None:
+            self._listener.close()
+        for session in list(self._sessions):
+            session.drain()
+        asyncio.get_running_loop().call_later(timeout, self.stop, "drain")
+        self._finish_if_drained()
+
+    def stop(self, reason: str) -> None:
+        """End every session now."""
+        self._draining = True
+        if self._listener is not None:
+            self._listener.close()
+        for session in list(self._sessions):
+            session.end(reason)
+        self._finish_if_drained()
+
+    def heartbeat(self) -> Heartbeat:
+        """The counters of now; also the moment for the summary of unlogged rejections."""
+        self._summarise_rejections()
+        running = [
+            (owner.bytes_in, owner.bytes_out)
+            for session in self._sessions
+            for owner in session.connection.owners
+            if isinstance(owner, Relay)
+        ]
+        return self._counters.heartbeat(len(self._sessions), running)
+
+    # --- Reception
+
+    def admitted(self, connection: TunnelConnection, rule: AdminRule, source: tuple[str, int]) -> Session:
+        session = ServedSession(connection, rule, source, self._counters, self._session_closed)
+        self._sessions.add(session)
+        session.draining = self._draining
+        return session
+
+    # --- inside
+
+    def _session_closed(self, session: ServedSession) -> None:
+        self._sessions.discard(session)
+        self._finish_if_drained()
+
+    def _finish_if_drained(self) -> None:
+        if self._draining and not self._sessions:
+            self.finished.set()
+
+    def _apply(self, policy: ServerPolicy) -> None:
+        """A reload: new rules for the next stream and the next client; sessions of removed admins are cut now."""
+        self.admins = Admins(policy.admins)
+        self.handshake_timeout = policy.handshake_timeout
+        for session in list(self._sessions):
+            session.rule = self.admins.find(session.public_key)
+            if session.rule is None:
+                session.end("revoked")
+
+    def _summarise_rejections(self) -> None:
+        for reason, count, sources in self.meter.summary(time.monotonic()):
+            log.event(
+                REJECTIONS_SUMMARISED,
+                {"hyperion.suppressed_count": count, "hyperion.suppressed_sources": sources},
+                reason=reason,
+            )

@@ -1,0 +1,168 @@
+"""One admitted client on one connection, as the server sees it: who it is, what it may reach, what it did.
+
+Knows: the admin's rule of this moment, the audit log. Refuses to know: bytes of streams and of the handshake.
+
+One id runs through all lines: ``hyperion.session.id`` from the connection on, with ``hyperion.stream.id`` for each
+stream.
+"""
+
+import time
+from collections.abc import Callable
+from secrets import token_hex
+
+from hyperion import log
+from hyperion.events import (
+    SESSION_CLOSED,
+    SESSION_OPENED,
+    STREAM_CLOSED,
+    STREAM_DENIED,
+    STREAM_FAILED,
+    STREAM_OPENED,
+)
+from hyperion.proto.control import AdminRule
+from hyperion.proto.errors import ProtocolError, RecordError
+from hyperion.proto.tunnel import TunnelOpened
+from hyperion.proto.yamux.stream import YamuxStream
+from hyperion.worker.connection import Session, TunnelConnection, reason_of
+from hyperion.worker.counters import Counters
+from hyperion.worker.deadlines import Deadlines
+from hyperion.worker.dial import TARGET_HOST, ServedStream
+from hyperion.worker.egress import allowed
+
+#: Seconds from opening a stream until its target must have answered; a peer that opens streams and says nothing holds
+#: them no longer (WIRE Q18).
+CONNECT_TIMEOUT = 10.0
+
+#: Reasons that an operator expects at the end of a session.
+_QUIET_ENDS = frozenset({"peer-closed", "peer-went-away", "drain", "stop"})
+
+
+class ServedSession(Session):
+    """A proven client. ``rule`` is looked up again at each reload: None means that it is no longer listed."""
+
+    def __init__(
+        self,
+        connection: TunnelConnection,
+        rule: AdminRule,
+        source: tuple[str, int],
+        counters: Counters,
+        closed: Callable[["ServedSession"], None],
+    ) -> None:
+        self.connection = connection
+        self.rule: AdminRule | None = rule
+        self.draining = False
+        self.public_key = rule.public_key
+        self._name = rule.name
+        self._source = source
+        self._counters = counters
+        self._closed = closed
+        self._id = token_hex(8)
+        self._opened_at = time.monotonic()
+        self._opened_wall = time.time()
+        self._streams = 0
+        self._bytes_in = 0
+        self._bytes_out = 0
+        self._connecting: Deadlines[ServedStream] = Deadlines(CONNECT_TIMEOUT, lambda stream: stream.end("timeout"))
+
+    @property
+    def idle(self) -> bool:
+        """No stream runs."""
+        return not self.connection.owners
+
+    def fields(self) -> dict[str, object]:
+        """What every log line of this session carries."""
+        return {
+            "source.ip": self._source[0],
+            "source.port": self._source[1],
+            "hyperion.session.id": self._id,
+            "user.id": self._name,
+        }
+
+    def end(self, reason: str) -> None:
+        """Cut it: streams are reset, the client is told that we go away."""
+        error = RecordError(f"the session was ended ({reason})")
+        error.reason = reason
+        self.connection.go_away(error)
+
+    def drain(self) -> None:
+        """Take no new stream; end with the last one that runs."""
+        self.draining = True
+        if self.idle:
+            self.end("drain")
+
+    # --- Session
+
+    def on_open(self, connection: TunnelConnection, event: TunnelOpened) -> None:
+        self._counters.sessions_total += 1
+        log.event(
+            SESSION_OPENED,
+            self.fields()
+            | {
+                "user_agent.original": event.parameters.agent,
+                "hyperion.noise.pattern": "IKpsk2",
+                "hyperion.noise.cipher": "ChaCha20-Poly1305",
+            },
+        )
+
+    def on_stream(self, connection: TunnelConnection, stream: YamuxStream) -> None:
+        self._streams += 1
+        self._counters.streams_total += 1
+        self._connecting.add(ServedStream(self, connection, stream))
+
+    def on_closed(self, connection: TunnelConnection, error: ProtocolError) -> None:
+        self._connecting.close()
+        reason = reason_of(error)
+        log.event(
+            SESSION_CLOSED,
+            self.fields()
+            | {
+                "event.start": self._opened_wall,
+                "event.duration": int((time.monotonic() - self._opened_at) * 1e9),
+                "event.outcome": "success" if reason in _QUIET_ENDS else "failure",
+                "source.bytes": self._bytes_in,
+                "destination.bytes": self._bytes_out,
+                "network.bytes": self._bytes_in + self._bytes_out,
+                "hyperion.session.streams": self._streams,
+            },
+            reason=reason,
+        )
+        self._closed(self)
+
+    # --- DialPolicy
+
+    def allows(self, port: int) -> bool:
+        """Asked for each stream, so a reload holds for the next one."""
+        return allowed(self.rule, port)
+
+    def stream_opened(self, relay: ServedStream) -> None:
+        self._connecting.remove(relay)
+        log.event(STREAM_OPENED, self._stream_fields(relay))
+
+    def stream_ended(self, relay: ServedStream, reason: str) -> None:
+        self._connecting.remove(relay)
+        self._bytes_in += relay.bytes_in
+        self._bytes_out += relay.bytes_out
+        self._counters.bytes_in += relay.bytes_in
+        self._counters.bytes_out += relay.bytes_out
+        if relay.connected:
+            log.event(STREAM_CLOSED, self._stream_fields(relay) | self._totals(relay), reason=reason)
+        elif reason == "egress-policy":
+            log.event(STREAM_DENIED, self._stream_fields(relay), reason=reason)
+        else:
+            log.event(STREAM_FAILED, self._stream_fields(relay), reason=reason)
+        if self.draining and self.idle:
+            self.end("drain")
+
+    def _stream_fields(self, relay: ServedStream) -> dict[str, object]:
+        return self.fields() | {
+            "hyperion.stream.id": relay.stream_id,
+            "destination.ip": TARGET_HOST,
+            "destination.port": relay.port,
+        }
+
+    def _totals(self, relay: ServedStream) -> dict[str, object]:
+        return {
+            "event.duration": int((time.monotonic() - relay.started_at) * 1e9),
+            "source.bytes": relay.bytes_in,
+            "destination.bytes": relay.bytes_out,
+        }
