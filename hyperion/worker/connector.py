@@ -60,7 +60,7 @@ class TunnelSession(Session):
     def __init__(self) -> None:
         loop = asyncio.get_running_loop()
         self.opened: asyncio.Future[TunnelOpened] = loop.create_future()
-        self.proven: asyncio.Future[float] = loop.create_future()
+        self.proven: asyncio.Future[float | None] = loop.create_future()
         self.closed: asyncio.Future[ProtocolError] = loop.create_future()
         self.parameters = Parameters()
 
@@ -77,7 +77,7 @@ class TunnelSession(Session):
         if not self.opened.done():
             self.opened.set_exception(error)
         if not self.proven.done():
-            self.proven.set_exception(error)
+            self.proven.set_result(None)
         if not self.closed.done():
             self.closed.set_result(error)
 
