@@ -220,7 +220,8 @@ def test_a_forked_child_configures_anew() -> None:
         "from hyperion import events, log\nlog.configure('hyperion-server', worker='parent')\n"
         "log.event(events.SERVICE_STARTED)\nassert log.flush()\npid = os.fork()\n"
         "log.configure('hyperion-server', worker='child' if pid == 0 else 'parent')\n"
-        "log.event(events.SERVICE_STOPPED)\nassert log.close()\nif pid == 0: os._exit(0)\nassert os.waitpid(pid, 0)[1] == 0"
+        "log.event(events.SERVICE_STOPPED)\nassert log.close()\nif pid == 0: os._exit(0)\n"
+        "assert os.waitpid(pid, 0)[1] == 0"
     )
     seen = [json.loads(line) for line in run(code).splitlines()]
     assert sorted((line["service"]["node"]["name"], line["event"]["sequence"]) for line in seen) == [
