@@ -84,6 +84,7 @@ class PeerClient:
         start: bool = True,
     ) -> None:
         self.connection = connection or socket.create_connection((host, port), WAIT_SECONDS)
+        self.connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         handshake = InitiatorHandshake(admin_secret, server_public, psk, ephemeral or os.urandom(32), prologue)
         try:
             self.extensions, keys = self._shake(handshake, plain)
