@@ -67,7 +67,7 @@ def run(
 @click.option(
     "--timeout",
     metavar="SECONDS",
-    type=click.FloatRange(0, MAX_DOCTOR_TIMEOUT, min_open=True),
+    type=options.Seconds(0, MAX_DOCTOR_TIMEOUT, min_open=True),
     default=DOCTOR_TIMEOUT,
     show_default=True,
     help="How long to wait for each server.",

@@ -1,5 +1,6 @@
 """Options that several commands share."""
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,6 +17,19 @@ CONTEXT = {"help_option_names": ["-h", "--help"]}
 
 LOG_FORMATS = ("auto", "json", "console")
 LOG_LEVELS = ("debug", "info", "notice", "warning", "error", "critical")
+
+
+class Seconds(click.FloatRange):
+    """A duration. ``nan`` would slip through every comparison, and ``inf`` would never end."""
+
+    name = "seconds"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """As a range, but finite."""
+        number = float(super().convert(value, param, ctx))
+        if not math.isfinite(number):
+            self.fail(f"{value} is no number of seconds", param, ctx)
+        return number
 
 
 def _remember_debug(context: click.Context, _: click.Parameter, value: bool) -> None:
@@ -72,7 +86,7 @@ def log(command: Command) -> Command:
 drain_timeout = click.option(
     "--drain-timeout",
     metavar="SECONDS",
-    type=click.FloatRange(min=0),
+    type=Seconds(min=0),
     default=30.0,
     show_default=True,
     help="How long streams may finish after SIGTERM.",

@@ -87,7 +87,10 @@ def _explain(path: Path, table: object, kind: inspect.Type, at: str) -> ConfigEr
 
 
 def _walk(value: object, kind: inspect.Type, at: str) -> tuple[KeyPath, object, inspect.Type]:
-    """Follows msgspec's path through the file and through its schema, as far as both go."""
+    """Follows msgspec's path through the file and through its schema, as far as both go.
+
+    An unknown key may be named so that it looks like a path, and lead anywhere.
+    """
     key: KeyPath = ()
     kind = _bare(kind)
     for step in _STEP.finditer(at):
@@ -98,6 +101,8 @@ def _walk(value: object, kind: inspect.Type, at: str) -> tuple[KeyPath, object, 
             key, value, kind = (*key, step["name"]), value[step["name"]], _bare(found)
         elif isinstance(kind, inspect.ListType) and isinstance(value, list) and step["index"] is not None:
             index = int(step["index"])
+            if index >= len(value):
+                break
             key, value, kind = (*key, index), value[index], _bare(kind.item_type)
         else:
             break
