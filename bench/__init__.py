@@ -7,6 +7,7 @@ The map, in the order in which modules may import each other:
 * ``relay peers ssh tunnel``          ways from a client to that service: none, plain relay, ``ssh -L``, hyperion
 * ``plan suites memory start``        what is measured
 * ``targets report run``              what issue 3 asks for, the tables, one run
+* ``bare profile``                    two workers alone, and where they spend their time
 * ``demo``                            ``make demo``: the same service and tunnel, shown to a newcomer
 
 Nothing here is ever a timed test: a figure is read by a person, who knows what else the machine was doing.

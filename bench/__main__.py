@@ -14,7 +14,7 @@ from bench.child import ChildError
 from bench.memory import raise_file_limit
 from bench.plan import MIB, QUICK, Plan
 from bench.report import make_console, show
-from bench.run import SUITE_NAMES, Run, makers, missing_programs
+from bench.run import BARE, SUITE_NAMES, Run, makers, missing_programs
 from bench.tunnel import Options
 
 EXIT_FAILED = 1
@@ -47,7 +47,7 @@ def plan_of(options: argparse.Namespace) -> Plan:
 def main() -> int:
     options = parse()
     console = make_console()
-    peers = options.peer or list(makers(Options()))
+    peers = options.peer or [peer for peer in makers(Options()) if peer != BARE]
     missing = missing_programs(peers)
     if missing:
         console.print(f"error: {'; '.join(missing)}", style="red", markup=False)

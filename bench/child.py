@@ -41,7 +41,14 @@ class ChildError(Exception):
 class Child:
     """One running program. Raises ChildError when it cannot be started."""
 
-    def __init__(self, name: str, command: Sequence[str], *, environment: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        command: Sequence[str],
+        *,
+        environment: Mapping[str, str] | None = None,
+        descriptors: Sequence[int] = (),
+    ) -> None:
         self.name = name
         self._lines: deque[str] = deque(maxlen=TAIL_LINES)
         self.killed: list[processes.Process] = []
@@ -54,6 +61,7 @@ class Child:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                pass_fds=descriptors,
                 env={**os.environ, **(environment or {})},
             )
         except OSError as error:

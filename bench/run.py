@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from bench import machine, memory, service, start
+from bench.bare import BareWorkers
 from bench.bulk import TransferError
 from bench.child import ChildError
 from bench.peers import Peer, Ports, Raw, TwoRelays, stop_all
@@ -21,6 +22,9 @@ from bench.tunnel import HyperionTunnel, Options
 #: Suites beside those of ``bench.suites``: they start processes of their own.
 IDLE_STREAMS, CLIENT_WORKERS, WORKER_START = "idle-streams", "client-workers", "worker-start"
 SUITE_NAMES = (*(suite.name for suite in SUITES), IDLE_STREAMS, CLIENT_WORKERS, WORKER_START)
+
+#: A peer for work on the worker alone; takes part only when asked for.
+BARE = "two bare workers"
 
 #: How to make a peer, given a directory of its own that does not exist yet.
 Makers = dict[str, Callable[[Path], Peer]]
@@ -39,6 +43,7 @@ def makers(options: Options) -> Makers:
         SSH_CHACHA: lambda directory: SshForward(SSH_CHACHA, CHACHA20_POLY1305, directory),
         SSH_AES: lambda directory: SshForward(SSH_AES, AES128_GCM, directory),
         HYPERION: lambda directory: HyperionTunnel(directory, options, HYPERION),
+        BARE: lambda _directory: BareWorkers(log_level=options.log_level),
     }
 
 
