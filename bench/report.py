@@ -81,7 +81,7 @@ def make_console() -> Console:
 
 
 def show(results: Results, console: Console) -> None:
-    for rows in (figure_rows(results), target_rows(results)):
+    for rows in tables(results):
         table = Table(*rows[0])
         for row in rows[1:]:
             table.add_row(*row, style="bold red" if row[-1] == "NOT MET" else None)
@@ -92,9 +92,14 @@ def show(results: Results, console: Console) -> None:
         console.print(f"not measured: {failure}", style="red", highlight=False)
 
 
+def tables(results: Results) -> list[Rows]:
+    """The tables that have more than a header."""
+    return [rows for rows in (figure_rows(results), target_rows(results)) if len(rows) > 1]
+
+
 def markdown(results: Results) -> str:
     """The section of the documentation, without its marker lines."""
-    parts = ["\n\n".join(about(results)), markdown_table(figure_rows(results)), markdown_table(target_rows(results))]
+    parts = ["\n\n".join(about(results)), *map(markdown_table, tables(results))]
     parts += [f"Not measured: {failure}." for failure in results.failures]
     return "\n\n".join(parts)
 
