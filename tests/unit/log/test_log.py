@@ -214,16 +214,41 @@ def test_what_is_logged_last_is_written_before_the_process_ends() -> None:
     assert len(run(code).splitlines()) == 500
 
 
+FORKING = """
+import os, threading, warnings
+from hyperion import events, log
+
+warnings.simplefilter("ignore")  # a fork beside a thread
+log.configure("hyperion-server", worker="parent")
+log.event(events.SERVICE_STARTED)
+assert log.flush()
+
+held, forked = threading.Event(), threading.Event()
+
+
+def hold():
+    with log._log.writer._changed:
+        held.set()
+        forked.wait(20)
+
+
+holder = threading.Thread(target=hold)
+holder.start()
+held.wait(20)
+pid = os.fork()  # while another thread holds the lock: in the child nobody will ever release it
+forked.set()
+log.configure("hyperion-server", worker="parent" if pid else "child")
+log.event(events.SERVICE_STOPPED)
+assert log.close()
+if pid == 0:
+    os._exit(0)
+holder.join()
+assert os.waitpid(pid, 0)[1] == 0
+"""
+
+
 def test_a_forked_child_configures_anew() -> None:
-    code = (
-        "import os, warnings\nwarnings.simplefilter('ignore')  # a fork beside a thread\n"
-        "from hyperion import events, log\nlog.configure('hyperion-server', worker='parent')\n"
-        "log.event(events.SERVICE_STARTED)\nassert log.flush()\npid = os.fork()\n"
-        "log.configure('hyperion-server', worker='child' if pid == 0 else 'parent')\n"
-        "log.event(events.SERVICE_STOPPED)\nassert log.close()\nif pid == 0: os._exit(0)\n"
-        "assert os.waitpid(pid, 0)[1] == 0"
-    )
-    seen = [json.loads(line) for line in run(code).splitlines()]
+    seen = [json.loads(line) for line in run(FORKING).splitlines()]
     assert sorted((line["service"]["node"]["name"], line["event"]["sequence"]) for line in seen) == [
         ("child", 1),
         ("parent", 1),

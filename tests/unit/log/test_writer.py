@@ -54,6 +54,7 @@ def test_lines_come_out_whole_and_in_order(pipe: Pipe) -> None:
     for line in sent:
         lines.put(line)
     assert finish(lines, pipe) == sent
+    assert lines._queued_bytes == 0
 
 
 def test_flush_waits_for_the_last_byte(pipe: Pipe) -> None:
