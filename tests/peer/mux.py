@@ -35,8 +35,9 @@ class MuxStream:
     local_finished: bool = False
     remote_finished: bool = False
     was_reset: bool = False
-    #: Data bodies as they came, for tests that look at the sender's habits
+    #: Data bodies as they came and as they were sent, for tests that look at habits
     body_sizes: list[int] = field(default_factory=list)
+    sent_sizes: list[int] = field(default_factory=list)
 
     @property
     def ended(self) -> bool:
@@ -51,7 +52,7 @@ class Mux:
         self._next_id = 1 if client else 2
         self._remote_parity = 0 if client else 1
         self._buffer = bytearray()
-        self._split = split
+        self.split = split
         self.outbox: list[bytes] = []
         self.streams: dict[int, MuxStream] = {}
         self.accepted: list[MuxStream] = []
@@ -78,9 +79,10 @@ class Mux:
         """Sends as much as the window allows; gives the number of bytes taken."""
         taken = 0
         while taken < len(data) and stream.send_window and not stream.was_reset:
-            body = data[taken : taken + min(self._split, stream.send_window)]
+            body = data[taken : taken + min(self.split, stream.send_window)]
             self._frame(DATA, self._flags(stream), stream.id, len(body), body)
             stream.send_window -= len(body)
+            stream.sent_sizes.append(len(body))
             taken += len(body)
         return taken
 

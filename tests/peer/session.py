@@ -226,7 +226,7 @@ class PeerStream:
                 session.wait(lambda: self.state.send_window or self.state.was_reset, timeout)
                 if self.state.was_reset:
                     raise PeerSessionError("stream was reset")
-                sent += session.mux.send(self.state, data[sent : sent + (1 << 18)])
+                sent += session.mux.send(self.state, data[sent : sent + max(1 << 18, session.mux.split)])
                 session.flush()
 
     def finish(self) -> None:
