@@ -35,9 +35,11 @@ def read_secret(path: Path) -> str:
         raise BadKeyError(f"no key file {path}", hint=f"make one with keygen -o {path}") from None
     except OSError as error:
         raise BadKeyError(f"key file {path} cannot be read: {_reason(error)}") from None
-    with os.fdopen(fd, "rb") as file:
-        _check(path, os.fstat(file.fileno()))
-        content = file.read(MAX_KEY_FILE_BYTES + 1)
+    try:
+        _check(path, os.fstat(fd))
+        content = os.read(fd, MAX_KEY_FILE_BYTES + 1)  # a regular file gives all it has at once
+    finally:
+        os.close(fd)
     if len(content) > MAX_KEY_FILE_BYTES or not content.isascii():
         raise BadKeyError(f"key file {path} does not hold a key")
     return content.decode("ascii")
@@ -57,13 +59,12 @@ def write_secret(path: Path, text: str, *, replace: bool = False) -> None:
         _write_new(temporary, text.encode("ascii"))
         try:
             _put_in_place(temporary, path, replace=replace)
+        except FileExistsError:
+            hint = "choose another name; --force replaces it, and the old key is lost"
+            raise CannotCreateError(f"{path} exists already", hint=hint) from None
         finally:
             temporary.unlink(missing_ok=True)
         _sync_directory(directory)
-    except FileExistsError:
-        raise CannotCreateError(
-            f"{path} exists already", hint="choose another name; --force replaces it, and the old key is lost"
-        ) from None
     except OSError as error:
         raise CannotCreateError(f"{path} cannot be written: {_reason(error)}") from None
 

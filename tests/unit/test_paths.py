@@ -6,7 +6,7 @@ from hyperion.paths import config_directory, expand_home
 
 
 @pytest.mark.parametrize(
-    "environ, expected",
+    ("environ", "expected"),
     [
         ({"HYPERION_HOME": "/h", "XDG_CONFIG_HOME": "/x", "HOME": "/home/a"}, "/h"),
         ({"XDG_CONFIG_HOME": "/x", "HOME": "/home/a"}, "/x/hyperion"),
@@ -21,7 +21,7 @@ def test_config_directory(environ: dict[str, str], expected: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name, environ, expected",
+    ("name", "environ", "expected"),
     [
         ("~/a.key", {"HOME": "/home/a"}, "/home/a/a.key"),
         ("~/a.key", {"USERPROFILE": "/users/a"}, "/users/a/a.key"),

@@ -7,7 +7,7 @@ from hyperion.config.complaint import KeyPath, looks_like_a_key, quoted, shown, 
 
 
 @pytest.mark.parametrize(
-    "key, expected",
+    ("key", "expected"),
     [
         ((), ""),
         (("listen",), "listen"),
@@ -27,7 +27,7 @@ def test_wrong() -> None:
 
 
 @pytest.mark.parametrize(
-    "value, expected",
+    ("value", "expected"),
     [
         (True, "true"),
         (70000, "70000"),

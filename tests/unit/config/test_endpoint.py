@@ -4,7 +4,7 @@ from hyperion.config.endpoint import Endpoint
 
 
 @pytest.mark.parametrize(
-    "text, host, port",
+    ("text", "host", "port"),
     [
         ("192.0.2.1:8443", "192.0.2.1", 8443),
         ("0.0.0.0:1", "0.0.0.0", 1),
@@ -29,7 +29,7 @@ def test_ipv6_is_written_in_one_way() -> None:
 
 
 @pytest.mark.parametrize(
-    "text, reason",
+    ("text", "reason"),
     [
         ("", "no port"),
         ("192.0.2.1", "no port"),

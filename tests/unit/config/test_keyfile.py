@@ -138,7 +138,7 @@ def test_full_disk_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_file_cannot_be_a_directory(tmp_path: Path) -> None:
-    with pytest.raises(CannotCreateError, match="cannot be written: not a directory"):
+    with pytest.raises(CannotCreateError, match="cannot be written: file exists"):
         write_secret(key_file(tmp_path) / "b.key", SECRET)
 
 

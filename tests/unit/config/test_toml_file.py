@@ -33,7 +33,7 @@ def test_a_directory(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "text, expected",
+    ("text", "expected"),
     [
         ("a = \n", "line 1, column 5: expected valid TOML: invalid value"),
         ("a = 1\na = 2\n", "line 2, column 6: expected valid TOML: cannot overwrite a value"),
@@ -52,64 +52,111 @@ def test_what_is_no_toml(tmp_path: Path, text: str | bytes, expected: str) -> No
 
 
 @pytest.mark.parametrize(
-    "old, new, expected",
+    ("old", "new", "expected"),
     [
-        ("[egress]", "[egres]", "expected one of the keys listen, key, identity, egress, limits, knock, firewall, got"
-         ' "egres" (did you mean egress?)'),
-        ("[egress]", "[egress]\nalow = []", '[egress]: expected one of the keys allow, got "alow" (did you mean allow?)'),
+        (
+            "[egress]",
+            "[egres]",
+            (
+                "expected one of the keys listen, key, identity, egress, limits, knock, firewall, got"
+                ' "egres" (did you mean egress?)'
+            ),
+        ),
+        (
+            "[egress]",
+            "[egress]\nalow = []",
+            '[egress]: expected one of the keys allow, got "alow" (did you mean allow?)',
+        ),
         ("[egress]", "[egress]\n'a\\u001b' = 1", '[egress]: expected one of the keys allow, got "a\\u001b"'),
         ('"127.0.0.1:8443"', "8443", "listen: expected HOST:PORT or [IPV6]:PORT, got 8443"),
         ("listen", "#", "listen: expected HOST:PORT or [IPV6]:PORT, got nothing"),
         ('source = "value"', "", '[key] source: expected one of "env", "file", "passphrase", "value", got nothing'),
-        ('source = "value"', 'source = "vault"',
-         '[key] source: expected one of "env", "file", "passphrase", "value", got "vault"'),
+        (
+            'source = "value"',
+            'source = "vault"',
+            '[key] source: expected one of "env", "file", "passphrase", "value", got "vault"',
+        ),
         ("[22, 5432]", "22", "[egress] allow: expected a list, got 22"),
         ("[22, 5432]", "[22, 70000]", "[egress] allow #2: expected a port from 1 to 65535, got 70000"),
         ("[22, 5432]", "[0]", "[egress] allow #1: expected a port from 1 to 65535, got 0"),
         ("[22, 5432]", '["22"]', '[egress] allow #1: expected a port from 1 to 65535, got "22"'),
         ("[22, 5432]", "[true]", "[egress] allow #1: expected a port from 1 to 65535, got true"),
         ("[22, 5432]", "[22.0]", "[egress] allow #1: expected a port from 1 to 65535, got 22.0"),
-        ("[egress]", "[limits]\nhandshake_timeout_ms = 0\n[egress]",
-         "[limits] handshake_timeout_ms: expected milliseconds from 1 to 600000, got 0"),
+        (
+            "[egress]",
+            "[limits]\nhandshake_timeout_ms = 0\n[egress]",
+            "[limits] handshake_timeout_ms: expected milliseconds from 1 to 600000, got 0",
+        ),
         ("[egress]", "[knock]\nenabled = 1\n[egress]", "[knock] enabled: expected true or false, got 1"),
         ("[egress]", "[knock]\nknock_port = 0\n[egress]", "[knock] knock_port: expected a port from 1 to 65535, got 0"),
-        ("[egress]", "[knock]\nwindow_secs = 3601\n[egress]",
-         "[knock] window_secs: expected seconds from 1 to 3600, got 3601"),
-        ("[egress]", "[firewall]\nttl_secs = -1\n[egress]",
-         "[firewall] ttl_secs: expected seconds from 1 to 86400, got -1"),
-        ("[egress]", "[firewall]\ntable = 'a; flush ruleset'\n[egress]",
-         '[firewall] table: expected a letter or _, then up to 30 letters, digits or _, got "a; flush ruleset"'),
-        ("[egress]", '[firewall]\nset = "a\\n"\n[egress]',
-         '[firewall] set: expected a letter or _, then up to 30 letters, digits or _, got "a\\n"'),
-        ("[egress]", "[firewall]\ntable = ''\n[egress]",
-         '[firewall] table: expected a letter or _, then up to 30 letters, digits or _, got ""'),
+        (
+            "[egress]",
+            "[knock]\nwindow_secs = 3601\n[egress]",
+            "[knock] window_secs: expected seconds from 1 to 3600, got 3601",
+        ),
+        (
+            "[egress]",
+            "[firewall]\nttl_secs = -1\n[egress]",
+            "[firewall] ttl_secs: expected seconds from 1 to 86400, got -1",
+        ),
+        (
+            "[egress]",
+            "[firewall]\ntable = 'a; flush ruleset'\n[egress]",
+            '[firewall] table: expected a letter or _, then up to 30 letters, digits or _, got "a; flush ruleset"',
+        ),
+        (
+            "[egress]",
+            '[firewall]\nset = "a\\n"\n[egress]',
+            '[firewall] set: expected a letter or _, then up to 30 letters, digits or _, got "a\\n"',
+        ),
+        (
+            "[egress]",
+            "[firewall]\ntable = ''\n[egress]",
+            '[firewall] table: expected a letter or _, then up to 30 letters, digits or _, got ""',
+        ),
     ],
-)  # fmt: skip
+)
 def test_what_is_wrong_with_a_server_file(tmp_path: Path, old: str, new: str, expected: str) -> None:
     assert complaint(tmp_path, server_text(tmp_path).replace(old, new)) == expected
 
 
 @pytest.mark.parametrize(
-    "old, new, expected",
+    ("old", "new", "expected"),
     [
-        ('source = "value"', 'source = "file"',
-         '[key] source: expected one of "env", "passphrase", "value", got "file"'),
-        ("[key]", "[key]\nfile = 'x'", "[key]: expected one of the keys env_var, value, passphrase_env, salt, source,"
-         ' got "file"'),
+        (
+            'source = "value"',
+            'source = "file"',
+            '[key] source: expected one of "env", "passphrase", "value", got "file"',
+        ),
+        (
+            "[key]",
+            "[key]\nfile = 'x'",
+            ('[key]: expected one of the keys env_var, value, passphrase_env, salt, source, got "file"'),
+        ),
         ('name = "db1"', "", "[[server]] #2 name: expected a name, got nothing"),
         ('name = "db1"', "name = 5", "[[server]] #2 name: expected a name, got 5"),
         ("[[server]]", "[server]", "server: expected a list of sections, got a section"),
-        ("[[server]]", "[[servers]]", "expected one of the keys admin_static_key_file, pool_size, key, knock, tun, server,"
-         ' forward, got "servers" (did you mean server?)'),
+        (
+            "[[server]]",
+            "[[servers]]",
+            (
+                "expected one of the keys admin_static_key_file, pool_size, key, knock, tun, server,"
+                ' forward, got "servers" (did you mean server?)'
+            ),
+        ),
         ("[key]", "pool_size = 65\n[key]", "pool_size: expected a number from 1 to 64, got 65"),
         ("[key]", "pool_size = 0\n[key]", "pool_size: expected a number from 1 to 64, got 0"),
-        ('name = "db1"', 'name = "db1"\npool_size = 65', "[[server]] #2 pool_size: expected a number from 1 to 64, got 65"),
+        (
+            'name = "db1"',
+            'name = "db1"\npool_size = 65',
+            "[[server]] #2 pool_size: expected a number from 1 to 64, got 65",
+        ),
         ("remote_port = 22", "remote_port = 0", "[[forward]] #1 remote_port: expected a port from 1 to 65535, got 0"),
         ("[key]", "[tun]\nprefix = 31\n[key]", "[tun] prefix: expected a prefix length from 1 to 30, got 31"),
         ("[key]", "[tun]\nmtu = 67\n[key]", "[tun] mtu: expected bytes from 68 to 65535, got 67"),
         ("[key]", "[knock]\nport = 65536\n[key]", "[knock] port: expected a port from 1 to 65535, got 65536"),
     ],
-)  # fmt: skip
+)
 def test_what_is_wrong_with_a_client_file(tmp_path: Path, old: str, new: str, expected: str) -> None:
     text = client_text(tmp_path)
     if old == "[[server]]":

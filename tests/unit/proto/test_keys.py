@@ -1,6 +1,5 @@
 import base64
 import copy
-import pickle
 import traceback
 
 import pytest
@@ -12,13 +11,13 @@ SERVER_PUBLIC = "D6poTtKIZ7l/Smot7l34zpdOdrcBjj8iocTPJnhXDyA="
 CANARY = bytes(range(100, 132))
 
 
-@pytest.mark.parametrize("secret, public", [(0x11, ADMIN_PUBLIC), (0x22, SERVER_PUBLIC)])
+@pytest.mark.parametrize(("secret", "public"), [(0x11, ADMIN_PUBLIC), (0x22, SERVER_PUBLIC)])
 def test_public_half_of_golden_keys(secret: int, public: str) -> None:
     assert str(PrivateKey(bytes([secret]) * 32).public()) == public
 
 
 @pytest.mark.parametrize(
-    "salt, expected",
+    ("salt", "expected"),
     [
         ("saltsalt", "3e10611a279ff470b9839da93b248fb7941ff2699ff1ee1a6875ec4363e7409c"),
         ("different-salt", "a350642ea3a148a324a4a0645e304bdeb46f05cb6aaef467cc0420846c79e923"),
@@ -119,13 +118,13 @@ class TestSecret:
 
     def test_shows_itself_to_nobody(self, kind: type[PrivateKey | Psk]) -> None:
         key = kind(CANARY)
-        shown = f"{key} {key!r} {key!s} %s" % (key,) + str([key]) + str({"key": key})  # noqa: UP031
+        shown = f"{key} {key!r} {key!s} {[key]} { {'key': key} }"
         for form in (key.format(), CANARY.hex(), repr(CANARY), key.format()[:10]):
             assert form not in shown
 
     def test_is_neither_pickled_nor_hashed(self, kind: type[PrivateKey | Psk]) -> None:
         with pytest.raises(TypeError, match="not pickled"):
-            pickle.dumps(kind(CANARY))
+            kind(CANARY).__reduce_ex__(2)  # what pickle calls
         with pytest.raises(TypeError, match="not pickled"):
             copy.deepcopy(kind(CANARY))
         with pytest.raises(TypeError, match="unhashable"):
