@@ -123,10 +123,12 @@ class Pool:
     # --- streams
 
     def _carry(self, stream: WaitingStream) -> bool:
-        members = [member for member in self._members if member.takes_streams]
-        if not members:
+        best: Member | None = None
+        for member in self._members:
+            if member.takes_streams and (best is None or member.load < best.load):
+                best = member
+        if best is None:
             return False
-        best = min(members, key=lambda member: member.load)
         stream.carry(best.connection)
         return True
 
