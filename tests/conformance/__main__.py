@@ -19,7 +19,7 @@ def _passes(case: Case) -> bool:
 def main() -> int:
     """Exit status: 0 if every case passes."""
     results = {case.number: _passes(case) for case in ALL_CASES}
-    print("\n".join(table(results)))
+    print("\n".join(table(ALL_CASES, results)))
     return 0 if all(results.values()) else 1
 
 

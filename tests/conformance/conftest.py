@@ -5,6 +5,7 @@ import re
 import pytest
 
 from tests.conformance.case import table
+from tests.conformance.cases import ALL_CASES
 
 _NUMBER = re.compile(r"test_conformance\.py::test_case\[(\d+\.\d+)\]$")
 
@@ -18,5 +19,5 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
                 results[match[1]] = outcome == "passed"
     if results:
         terminalreporter.section("yamux conformance")
-        for line in table(results):
+        for line in table(ALL_CASES, results):
             terminalreporter.write_line(line)
