@@ -46,6 +46,8 @@ NOTSENT_LOWAT_BYTES = 128 * 1024
 #: A peer that lets so much pile up reads nothing at all while it makes us answer: only control frames get past the
 #: scheduler.
 MAX_UNSENT_BYTES = 4 * 1024 * 1024
+#: Seconds that a peer has to take our last words.
+CLOSE_TIMEOUT = 2.0
 #: Bodies up to this are gathered, and go out in one record with everything else of this turn of the loop.
 SMALL_BODY_BYTES = 2 * 1024
 
@@ -178,6 +180,7 @@ class TunnelConnection(asyncio.BufferedProtocol):
             self._write_out()
             if self._transport is not None:
                 self._transport.close()
+                self.loop.call_later(CLOSE_TIMEOUT, self._abort)
             self._tell_owners(reason_of(error))
 
     # --- asyncio
@@ -296,6 +299,11 @@ class TunnelConnection(asyncio.BufferedProtocol):
             transport.write(record)
         if self.scheduler.blocked and transport.get_write_buffer_size() > MAX_UNSENT_BYTES:
             self._give_up()
+
+    def _abort(self) -> None:
+        """The peer did not take our last words."""
+        if self._transport is not None:
+            self._transport.abort()
 
     def _give_up(self) -> None:
         """The peer reads nothing: there is no point in saying anything more."""

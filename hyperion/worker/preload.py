@@ -6,11 +6,10 @@ sight of the garbage collector: it would otherwise write to their headers, and s
 
 import gc
 
-import structlog
-
+import hyperion.log.chain
 import hyperion.worker.main
 
-__all__ = ["hyperion", "structlog"]
+__all__ = ["hyperion"]
 
 gc.collect()
 gc.freeze()

@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import socket
 import struct
+import sys
 from time import monotonic
 
 from hyperion.proto.yamux.frame import HEADER_BYTES
@@ -25,7 +26,8 @@ LOCAL_HIGH_BYTES = 64 * 1024
 #: Largest read of a local socket whose stream is not ready yet.
 EARLY_READ_BYTES = 16 * 1024
 
-_LINGER_RESET = struct.pack("ii", 1, 0)  # close() sends RST instead of FIN
+# close() sends RST instead of FIN; the structure is two ints, but on Windows two shorts
+_LINGER_RESET = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)
 
 
 class Relay(asyncio.BufferedProtocol, StreamOwner):
@@ -35,6 +37,7 @@ class Relay(asyncio.BufferedProtocol, StreamOwner):
         "_credit_owed",
         "_early_out",
         "_ended",
+        "_finished",
         "_held",
         "_local_ended",
         "_started",
@@ -63,6 +66,7 @@ class Relay(asyncio.BufferedProtocol, StreamOwner):
         self._write_paused = False
         self._credit_owed = 0  # bytes given to the transport while it was full
         self._local_ended = False
+        self._finished = False  # both sides said their last word; what is left to write is being written
         self._ended = False
 
     # --- for subclasses
@@ -142,7 +146,7 @@ class Relay(asyncio.BufferedProtocol, StreamOwner):
         if self._started and self.connection is not None and self.stream is not None:
             self.connection.finish(self.stream)
             self._finish_if_done()
-        return not self._ended
+        return not (self._finished or self._ended)
 
     def pause_writing(self) -> None:
         self._write_paused = True
@@ -155,9 +159,13 @@ class Relay(asyncio.BufferedProtocol, StreamOwner):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
-        if not self._ended:
-            self._detach(reset=True)
-            self._report("local-error" if exc else "local-closed")
+        if self._ended:
+            return
+        self._detach(reset=True)
+        if exc is not None:
+            self._report("local-error")
+        else:
+            self._report("finished" if self._finished else "local-closed")
 
     # --- stream
 
@@ -232,9 +240,9 @@ class Relay(asyncio.BufferedProtocol, StreamOwner):
         if self._ended or not self._local_ended or stream is None or not stream.receive_closed:
             return
         self._detach(reset=False)
+        self._finished = True
         if self._transport is not None:
-            self._transport.close()
-        self._report("finished")
+            self._transport.close()  # ``connection_lost`` reports, once a slow application has taken everything
 
     def _detach(self, *, reset: bool) -> None:
         connection, stream = self.connection, self.stream

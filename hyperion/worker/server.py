@@ -28,7 +28,6 @@ from hyperion.worker.connection import Session, TunnelConnection
 from hyperion.worker.counters import Counters
 from hyperion.worker.egress import Admins
 from hyperion.worker.gate import Gate
-from hyperion.worker.relay import Relay
 from hyperion.worker.session import ServedSession
 
 #: Connections the kernel may hold for us; a burst of clients after a restart fits.
@@ -96,27 +95,24 @@ class ServerWorker:
     def heartbeat(self) -> Heartbeat:
         """The counters of now; also the moment for the summary of unlogged rejections."""
         self._summarise_rejections()
-        running = [
-            (owner.bytes_in, owner.bytes_out)
-            for session in self._sessions
-            for owner in session.connection.owners
-            if isinstance(owner, Relay)
-        ]
+        running = [(relay.bytes_in, relay.bytes_out) for session in self._sessions for relay in session.running]
         return self._counters.heartbeat(len(self._sessions), running)
 
     # --- Reception
 
     def admitted(self, connection: TunnelConnection, rule: AdminRule, source: tuple[str, int]) -> Session:
-        session = ServedSession(connection, rule, source, self._counters, self._session_closed)
+        session = ServedSession(connection, rule, source, self._counters, self._session_changed)
         self._sessions.add(session)
         session.draining = self._draining
         return session
 
     # --- inside
 
-    def _session_closed(self, session: ServedSession) -> None:
-        self._sessions.discard(session)
-        self._finish_if_drained()
+    def _session_changed(self, session: ServedSession) -> None:
+        """A session is gone once its connection is, and no target waits for the rest of a stream."""
+        if session.closed and session.idle:
+            self._sessions.discard(session)
+            self._finish_if_drained()
 
     def _finish_if_drained(self) -> None:
         if self._draining and not self._sessions:

@@ -46,7 +46,7 @@ class ServedSession(Session):
         rule: AdminRule,
         source: tuple[str, int],
         counters: Counters,
-        closed: Callable[["ServedSession"], None],
+        changed: Callable[["ServedSession"], None],
     ) -> None:
         self.connection = connection
         self.rule: AdminRule | None = rule
@@ -55,19 +55,26 @@ class ServedSession(Session):
         self._name = rule.name
         self._source = source
         self._counters = counters
-        self._closed = closed
+        self._changed = changed
+        self.closed = False
         self._id = token_hex(8)
         self._opened_at = time.monotonic()
         self._opened_wall = time.time()
         self._streams = 0
+        self._running: set[ServedStream] = set()
         self._bytes_in = 0
         self._bytes_out = 0
         self._connecting: Deadlines[ServedStream] = Deadlines(CONNECT_TIMEOUT, lambda stream: stream.end("timeout"))
 
     @property
     def idle(self) -> bool:
-        """No stream runs."""
-        return not self.connection.owners
+        """No stream runs, and no target waits for the rest of one."""
+        return not self._running
+
+    @property
+    def running(self) -> list[ServedStream]:
+        """The streams that run."""
+        return list(self._running)
 
     def fields(self) -> dict[str, object]:
         """What every log line of this session carries."""
@@ -80,6 +87,8 @@ class ServedSession(Session):
 
     def end(self, reason: str) -> None:
         """Cut it: streams are reset, the client is told that we go away."""
+        for relay in self.running:
+            relay.end(reason)
         error = RecordError(f"the session was ended ({reason})")
         error.reason = reason
         self.connection.go_away(error)
@@ -107,7 +116,9 @@ class ServedSession(Session):
     def on_stream(self, connection: TunnelConnection, stream: YamuxStream) -> None:
         self._streams += 1
         self._counters.streams_total += 1
-        self._connecting.add(ServedStream(self, connection, stream))
+        relay = ServedStream(self, connection, stream)
+        self._running.add(relay)
+        self._connecting.add(relay)
 
     def on_closed(self, connection: TunnelConnection, error: ProtocolError) -> None:
         self._connecting.close()
@@ -126,7 +137,8 @@ class ServedSession(Session):
             },
             reason=reason,
         )
-        self._closed(self)
+        self.closed = True
+        self._changed(self)
 
     # --- DialPolicy
 
@@ -140,6 +152,7 @@ class ServedSession(Session):
 
     def stream_ended(self, relay: ServedStream, reason: str) -> None:
         self._connecting.remove(relay)
+        self._running.discard(relay)
         self._bytes_in += relay.bytes_in
         self._bytes_out += relay.bytes_out
         self._counters.bytes_in += relay.bytes_in
@@ -152,6 +165,7 @@ class ServedSession(Session):
             log.event(STREAM_FAILED, self._stream_fields(relay), reason=reason)
         if self.draining and self.idle:
             self.end("drain")
+        self._changed(self)
 
     def _stream_fields(self, relay: ServedStream) -> dict[str, object]:
         return self.fields() | {
