@@ -6,16 +6,15 @@ Parsing and doing are apart: a click command returns what is to be done, and it 
 of broken pipes and interrupts does not reach into a running program.
 """
 
-import os
 import signal
-import sys
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import click
 
-from hyperion.errors import CannotCreateError, HyperionError, InternalError, one_line
+from hyperion.cli.output import forget_output
+from hyperion.errors import HyperionError, InternalError, one_line
 
 #: What a command, once parsed, is to do; returns the exit code.
 Action = Callable[[], int]
@@ -38,9 +37,7 @@ def run_program(program: str, command: click.Command, arguments: Sequence[str] |
     """Runs ``command`` with ``arguments`` (default: those of the process). Returns the exit code, raises nothing."""
     caller = Caller()
     try:
-        code = _run(program, command, arguments, caller)
-        _flush()
-        return code
+        return _run(program, command, arguments, caller)
     except Exception as error:  # noqa: BLE001 - the last stop: what is not known is named as a bug
         failure, cause = error, error
     except KeyboardInterrupt:
@@ -59,24 +56,6 @@ def _run(program: str, command: click.Command, arguments: Sequence[str] | None, 
     return action()
 
 
-def _flush() -> None:
-    """Output that cannot be written is a failure now, not a complaint of the interpreter at its end."""
-    try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        _forget_output()
-        raise CannotCreateError(f"cannot write the output: {(error.strerror or 'unknown error').lower()}") from None
-
-
-def _forget_output() -> None:
-    """Python flushes standard output at its end, and would complain about the reader that left."""
-    null = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(null, sys.stdout.fileno())
-    os.close(null)
-
-
 def _report(program: str, error: Exception) -> int:
     match error:
         case HyperionError():
@@ -90,7 +69,7 @@ def _report(program: str, error: Exception) -> int:
             return EXIT_INTERRUPTED
         case BrokenPipeError():
             # Whoever read our output has left, which is no failure of ours. (A tunnel keeps its own sockets' errors.)
-            _forget_output()
+            forget_output()
             return EXIT_BROKEN_PIPE
         case _:
             # Only the type: the text of an unforeseen exception may hold anything, also a secret.

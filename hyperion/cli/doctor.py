@@ -8,10 +8,10 @@ from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
-import click
 import msgspec
 
 from hyperion.cli.loading import client_path, load_client_config, terminal_prompt
+from hyperion.cli.output import say
 from hyperion.config import ClientConfig, Secrets, ServerEntry
 from hyperion.config.forward import require_server
 from hyperion.errors import ConfigError, one_line
@@ -36,7 +36,7 @@ class Step(Protocol):
 
 
 class Report(Protocol):
-    """What a probe found. ``reason`` and ``hint`` say what failed; the last four are what a newer server tells."""
+    """What a probe found. ``reason`` is a stable word, ``message`` is for people; the last four are the server's own."""
 
     @property
     def server(self) -> str: ...
@@ -48,6 +48,8 @@ class Report(Protocol):
     def steps(self) -> Sequence[Step]: ...
     @property
     def reason(self) -> str | None: ...
+    @property
+    def message(self) -> str | None: ...
     @property
     def hint(self) -> str | None: ...
     @property
@@ -81,6 +83,7 @@ class ServerDocument(msgspec.Struct):
     address: str
     ok: bool
     reason: str | None
+    message: str | None
     hint: str | None
     steps: list[StepDocument]
     round_trip_ms: float | None
@@ -133,7 +136,7 @@ async def _examine(
         for task in tasks:
             task.cancel()
     if as_json:
-        click.echo(msgspec.json.encode(DoctorDocument(SCHEMA, [_document(report) for report in reports])))
+        say(msgspec.json.encode(DoctorDocument(SCHEMA, [_document(report) for report in reports])).decode())
     return 0 if all(report.ok for report in reports) else EXIT_SOME_FAILED
 
 
@@ -144,11 +147,11 @@ def _title(server: ServerEntry) -> str:
 def _show(title: str, report: Report) -> None:
     if report.ok:
         steps = "".join(f"  {step.name} {step.milliseconds:.1f} ms" for step in report.steps)
-        click.echo(f"{title} ... ok{steps}")
+        say(f"{title} ... ok{steps}")
         return
-    click.echo(f"{title} ... FAIL: {one_line(report.reason or 'no reason given')}")
+    say(f"{title} ... FAIL: {one_line(report.message or report.reason or 'unknown')}")
     if report.hint is not None:
-        click.echo(f"  hint: {one_line(report.hint)}")
+        say(f"  hint: {one_line(report.hint)}")
 
 
 def _document(report: Report) -> ServerDocument:
@@ -157,6 +160,7 @@ def _document(report: Report) -> ServerDocument:
         address=report.address,
         ok=report.ok,
         reason=report.reason,
+        message=report.message,
         hint=report.hint,
         steps=[StepDocument(step.name, step.ok, round(step.milliseconds, 3)) for step in report.steps],
         round_trip_ms=report.round_trip_ms,

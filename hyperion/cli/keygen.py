@@ -4,9 +4,9 @@ import os
 import secrets
 from pathlib import Path
 
-import click
 import msgspec
 
+from hyperion.cli.output import say
 from hyperion.config.keyfile import write_secret
 from hyperion.proto.keys import KEY_LENGTH, PrivateKey
 
@@ -28,7 +28,7 @@ def run_keygen(out: Path | None, *, force: bool, as_json: bool) -> int:
     key = PrivateKey.from_entropy(secrets.token_bytes(KEY_LENGTH))
     if out is not None:
         write_secret(out, key.format() + "\n", replace=force)
-    click.echo(_document(key, out) if as_json else _text(key, out))
+    say(_document(key, out) if as_json else _text(key, out))
     return 0
 
 

@@ -1,7 +1,7 @@
 """From a configuration file to what a command works with, asking for a passphrase where that is possible."""
 
-import getpass
 import sys
+from getpass import getpass
 from pathlib import Path
 
 from hyperion.config import ClientConfig, Secrets, ServerConfig, load_client, load_server
@@ -20,7 +20,7 @@ def terminal_prompt() -> Prompt | None:
 
 def _ask(question: str) -> str:
     try:
-        return getpass.getpass(question)
+        return getpass(question)
     except EOFError:
         raise BadKeyError("no passphrase was given") from None
 

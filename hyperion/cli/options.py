@@ -24,7 +24,7 @@ class Seconds(click.FloatRange):
 
     name = "seconds"
 
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         """As a range, but finite."""
         number = float(super().convert(value, param, ctx))
         if not math.isfinite(number):

@@ -24,7 +24,7 @@ def server_psk(secrets: Secrets | None = None, **section: str) -> Psk:
     return psk_of_section(FILE, key, secrets or Secrets(None, {}), "question: ")
 
 
-def refusal(kind: type[HyperionError], secrets: Secrets | None = None, **section: str) -> str:
+def refusal(kind: type[HyperionError], secrets: Secrets | None, **section: str) -> str:
     with pytest.raises(kind) as caught:
         server_psk(secrets, **section)
     assert not leaks(f"{caught.value} {caught.value.hint}")
@@ -109,7 +109,7 @@ def test_client_sections_work_alike() -> None:
     ],
 )
 def test_what_the_file_says_wrong(section: dict[str, str], expected: str) -> None:
-    assert refusal(ConfigError, **section) == f"c.toml: {expected}"
+    assert refusal(ConfigError, None, **section) == f"c.toml: {expected}"
 
 
 def test_what_the_file_points_to(tmp_path: Path) -> None:
@@ -123,8 +123,8 @@ def test_what_the_file_points_to(tmp_path: Path) -> None:
     )
     assert refusal(BadKeyError, secrets, source="env", env_var="EMPTY").startswith("variable EMPTY is not set")
     assert refusal(BadKeyError, secrets, source="env", env_var="NONE").startswith("variable NONE is not set")
-    assert refusal(BadKeyError, source="file", file=str(bad)) == f"key file {bad}: not canonical base64"
-    assert refusal(BadKeyError, source="passphrase", salt="saltsalt").startswith(
+    assert refusal(BadKeyError, None, source="file", file=str(bad)) == f"key file {bad}: not canonical base64"
+    assert refusal(BadKeyError, None, source="passphrase", salt="saltsalt").startswith(
         "no passphrase: variable HYPERION_PASS"
     )
     with pytest.raises(BadKeyError) as caught:

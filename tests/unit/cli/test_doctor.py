@@ -1,0 +1,158 @@
+import asyncio
+import json
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from hyperion.cli.doctor import Probe, run_doctor
+from hyperion.config import ServerEntry
+from hyperion.errors import ConfigError, UsageError
+from hyperion.proto.keys import PrivateKey
+from hyperion.worker.connector import Step
+from hyperion.worker.probe import ProbeReport
+from tests.helpers.config_files import ADMIN_SECRET, client_text, leaks
+
+STEPS = (
+    Step(name="connect", milliseconds=1.24, ok=True),
+    Step(name="handshake", milliseconds=2.1, ok=True),
+    Step(name="record", milliseconds=0.3, ok=True),
+)
+
+
+def good(entry: ServerEntry) -> ProbeReport:
+    return ProbeReport(
+        server=entry.name, address=str(entry.endpoint), ok=True, steps=STEPS, round_trip_ms=0.3, ports=(5432, 22)
+    )
+
+
+def bad(entry: ServerEntry) -> ProbeReport:
+    return ProbeReport(
+        server=entry.name,
+        address=str(entry.endpoint),
+        ok=False,
+        steps=STEPS[:1],
+        reason="connect-refused",
+        message="connection refused",
+        hint="is the server running?",
+    )
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    path = tmp_path / "hyperion.toml"
+    path.write_text(client_text(tmp_path))
+    return path
+
+
+def probe_with(*failing: str) -> Probe:
+    async def probe(entry: ServerEntry, identity: PrivateKey, timeout: float) -> ProbeReport:
+        assert identity == ADMIN_SECRET
+        assert timeout == 3.0
+        return bad(entry) if entry.name in failing else good(entry)
+
+    return probe
+
+
+def doctor(config: Path, *names: str, probe: Probe, as_json: bool = False) -> int:
+    return run_doctor(config, names, as_json=as_json, timeout=3.0, probe=probe)
+
+
+def test_all_well(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert doctor(config, probe=probe_with()) == 0
+    assert capsys.readouterr() == (
+        (
+            "web1 (192.0.2.1:8443)     ... ok  connect 1.2 ms  handshake 2.1 ms  record 0.3 ms\n"
+            "db1 (db1.example.com:443) ... ok  connect 1.2 ms  handshake 2.1 ms  record 0.3 ms\n"
+        ),
+        "",
+    )
+
+
+def test_one_fails(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert doctor(config, probe=probe_with("web1")) == 1
+    assert capsys.readouterr().out == (
+        "web1 (192.0.2.1:8443)     ... FAIL: connection refused\n"
+        "  hint: is the server running?\n"
+        "db1 (db1.example.com:443) ... ok  connect 1.2 ms  handshake 2.1 ms  record 0.3 ms\n"
+    )
+
+
+def test_chosen_by_name_in_the_order_of_the_file(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert doctor(config, "db1", "web1", "db1", probe=probe_with()) == 0
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == ["web1", "db1"]
+    assert doctor(config, "db1", probe=probe_with("web1")) == 0
+    assert capsys.readouterr().out.startswith("db1 (db1.example.com:443) ... ok")
+
+
+def test_unknown_name(config: Path) -> None:
+    with pytest.raises(UsageError, match="no server wbe1") as caught:
+        doctor(config, "wbe1", probe=probe_with())
+    assert caught.value.hint == "did you mean web1?"
+
+
+def test_no_servers(config: Path) -> None:
+    text = config.read_text()
+    config.write_text(text[: text.index("[[server]]")])
+    with pytest.raises(ConfigError, match=r"\[\[server\]\]: expected at least one, got none"):
+        doctor(config, probe=probe_with())
+
+
+def test_json(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert doctor(config, probe=probe_with("db1"), as_json=True) == 1
+    out, err = capsys.readouterr()
+    document = json.loads(out)
+    assert err == ""
+    assert document["schema"] == "hyperion.doctor/1"
+    assert not leaks(out)
+    web1, db1 = document["servers"]
+    assert web1 == {
+        "name": "web1",
+        "address": "192.0.2.1:8443",
+        "ok": True,
+        "reason": None,
+        "message": None,
+        "hint": None,
+        "steps": [
+            {"name": "connect", "ok": True, "milliseconds": 1.24},
+            {"name": "handshake", "ok": True, "milliseconds": 2.1},
+            {"name": "record", "ok": True, "milliseconds": 0.3},
+        ],
+        "round_trip_ms": 0.3,
+        "server_name": None,
+        "agent": None,
+        "skew_ms": None,
+        "ports": [22, 5432],
+    }
+    assert (db1["ok"], db1["reason"], db1["hint"]) == (False, "connect-refused", "is the server running?")
+
+
+def test_all_at_once_and_shown_as_they_come(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The second server answers first, and only then the first; the first line waits for nobody."""
+    second_done = asyncio.Event()
+
+    async def probe(entry: ServerEntry, identity: PrivateKey, timeout: float) -> ProbeReport:
+        if entry.name == "web1":
+            await asyncio.wait_for(second_done.wait(), 10)
+        else:
+            second_done.set()
+        return good(entry)
+
+    assert doctor(config, probe=probe) == 0
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == ["web1", "db1"]
+
+
+def test_a_servers_words_cannot_forge_lines(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    async def probe(entry: ServerEntry, identity: PrivateKey, timeout: float) -> ProbeReport:
+        return msgspec.structs.replace(bad(entry), message="a\nok\x1b[2J", hint="b\r\n")
+
+    assert doctor(config, "web1", probe=probe) == 1
+    assert capsys.readouterr().out == "web1 (192.0.2.1:8443) ... FAIL: a\\nok\\x1b[2J\n  hint: b\\r\\n\n"
+
+
+def test_a_bug_in_the_probe_is_not_hidden(config: Path) -> None:
+    async def probe(entry: ServerEntry, identity: PrivateKey, timeout: float) -> ProbeReport:
+        raise RuntimeError("bug")
+
+    with pytest.raises(RuntimeError, match="bug"):
+        doctor(config, probe=probe)

@@ -1,0 +1,71 @@
+import json
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from hyperion.cli.border import run_program
+from hyperion.cli.client import program as client
+from hyperion.config.keyfile import read_secret
+from hyperion.proto.keys import PrivateKey, PublicKey
+
+
+def keygen(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
+    code = run_program("prog", client, ["keygen", *arguments])
+    return code, *capsys.readouterr()
+
+
+def test_on_standard_output(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, err = keygen(capsys)
+    lines = out.splitlines()
+    assert (code, err) == (0, "")
+    assert lines[0::2] == ["public key:", "private key:"]
+    assert PrivateKey.parse(lines[3]).public() == PublicKey.parse(lines[1])
+
+
+@pytest.mark.parametrize("option", ["-o", "--out"])
+def test_in_a_file(capsys: pytest.CaptureFixture[str], tmp_path: Path, option: str) -> None:
+    path = tmp_path / "a.key"
+    before = os.umask(0)
+    try:
+        code, out, err = keygen(capsys, option, str(path))
+    finally:
+        os.umask(before)
+    key = PrivateKey.parse(read_secret(path))
+    assert (code, err) == (0, "")
+    assert out == f"public key:\n{key.public()}\nprivate key written to {path}\n"
+    assert path.read_text() == key.format() + "\n"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_an_existing_file_is_kept_unless_forced(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    path = tmp_path / "a.key"
+    path.write_text("precious")
+    code, out, err = keygen(capsys, "-o", str(path))
+    assert (code, out) == (73, "")
+    assert err.splitlines()[0] == f"prog: error: {path} exists already"
+    assert path.read_text() == "precious"
+    code, out, _ = keygen(capsys, "-o", str(path), "--force")
+    assert code == 0
+    assert PrivateKey.parse(read_secret(path)).format() not in out
+
+
+def test_json(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    code, out, _ = keygen(capsys, "--json")
+    document = json.loads(out)
+    key = PrivateKey.parse(document.pop("private_key"))
+    assert code == 0
+    expected = {"schema": "hyperion.keygen/1", "public_key": str(key.public()), "fingerprint": key.public().fingerprint}
+    assert document == expected
+    path = tmp_path / "a.key"
+    code, out, _ = keygen(capsys, "--json", "-o", str(path))
+    key = PrivateKey.parse(read_secret(path))
+    document = json.loads(out)
+    assert (document["file"], document["public_key"]) == (str(path), str(key.public()))
+    assert "private_key" not in document
+    assert key.format() not in out
+
+
+def test_no_two_keys_are_alike(capsys: pytest.CaptureFixture[str]) -> None:
+    assert len({keygen(capsys)[1] for _ in range(20)}) == 20
