@@ -57,7 +57,13 @@ class WorkerProcess:
         self.send(config)
 
     def __enter__(self) -> "WorkerProcess":
-        self.wait_for(Ready)
+        try:
+            self.wait_for(Ready)
+        except BaseException:  # __exit__ is not called then, and nothing may outlive a test
+            self.process.kill()
+            self.process.communicate()
+            self._control.close()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
