@@ -139,7 +139,12 @@ class TunnelConnection(asyncio.BufferedProtocol):
         self._owners.discard(owner)
 
     def send(self, stream: YamuxStream, data: bytes | memoryview) -> None:
-        """Send a few bytes, together with whatever else this turn of the loop brings."""
+        """Send a few bytes, together with whatever else this turn of the loop brings.
+
+        Nothing if the stream ended: its end may be among the events that are still to be handled.
+        """
+        if stream.gone or stream.send_closed:
+            return
         self.tunnel.mux.send_data(stream, data)
         self._flush_soon()
 

@@ -40,6 +40,7 @@ class Relay(asyncio.BufferedProtocol, StreamOwner):
         "_finished",
         "_held",
         "_local_ended",
+        "_peer_ended",
         "_started",
         "_transport",
         "_write_paused",
@@ -66,6 +67,7 @@ class Relay(asyncio.BufferedProtocol, StreamOwner):
         self._write_paused = False
         self._credit_owed = 0  # bytes given to the transport while it was full
         self._local_ended = False
+        self._peer_ended = False  # told by ``on_finish``; the stream knows it before its last data was handed on
         self._finished = False  # both sides said their last word; what is left to write is being written
         self._ended = False
 
@@ -84,7 +86,7 @@ class Relay(asyncio.BufferedProtocol, StreamOwner):
         self._started = True
         self._send_early()
         self._read_if_allowed()
-        if self.stream is not None and self.stream.receive_closed:
+        if self._peer_ended:
             self.on_finish()  # the peer said its last word before we were ready to hear it
 
     def _deliver(self, data: memoryview) -> None:
@@ -174,6 +176,7 @@ class Relay(asyncio.BufferedProtocol, StreamOwner):
             self._deliver(data)
 
     def on_finish(self) -> None:
+        self._peer_ended = True
         if self._transport is None or not self._started:
             return
         if self._local_ended:
@@ -236,8 +239,7 @@ class Relay(asyncio.BufferedProtocol, StreamOwner):
 
     def _finish_if_done(self) -> None:
         """Both sides said their last word: let the rest drain, then close."""
-        stream = self.stream
-        if self._ended or not self._local_ended or stream is None or not stream.receive_closed:
+        if self._ended or not self._local_ended or not self._peer_ended:
             return
         self._detach(reset=False)
         self._finished = True
