@@ -36,7 +36,7 @@ class Step(Protocol):
 
 
 class Report(Protocol):
-    """What a probe found. ``reason`` is a stable word, ``message`` is for people; the last four are the server's own."""
+    """What a probe found. ``reason`` is a stable word, ``message`` for people; the last four are the server's own."""
 
     @property
     def server(self) -> str: ...

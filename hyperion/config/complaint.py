@@ -74,7 +74,7 @@ def looks_like_a_key(text: str) -> bool:
 
 
 def quoted(text: str) -> str:
-    """``text`` in quotes, cut if long, withheld if it looks like a key that was put in the wrong place."""
-    if looks_like_a_key(text):
+    """``text`` in quotes, cut if long, withheld if a part of it looks like a key that was put in the wrong place."""
+    if _LOOKS_LIKE_A_KEY.search(text):
         return f"a text of {len(text)} characters"
     return f'"{text}"' if len(text) <= MAX_SHOWN_CHARS else f'"{text[:MAX_SHOWN_CHARS]}..."'

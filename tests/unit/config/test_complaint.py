@@ -64,6 +64,11 @@ def test_what_looks_like_a_key_is_withheld(key: str) -> None:
     assert quoted(key) == f"a text of {len(key)} characters"
 
 
+def test_a_key_inside_a_text_is_withheld() -> None:
+    assert quoted("x" + "A" * 43 + "=/") == "a text of 46 characters"
+    assert not looks_like_a_key("/" + "A" * 43)
+
+
 def test_long_texts_are_cut() -> None:
     assert quoted("ab " * 1000) == '"' + "ab " * 20 + '..."'
 

@@ -1,0 +1,27 @@
+"""What a command prints on standard output, and what it means when that cannot be written."""
+
+import os
+import sys
+
+from hyperion.errors import CannotCreateError
+
+
+def say(text: str) -> None:
+    """One line, out at once: scripts wait for it, and a person watches.
+
+    Raises ``BrokenPipeError`` if the reader has left, ``CannotCreateError`` if it cannot be written for another reason.
+    """
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        forget_output()
+        raise CannotCreateError(f"cannot write the output: {(error.strerror or 'unknown error').lower()}") from None
+
+
+def forget_output() -> None:
+    """Python flushes standard output at its end, and would complain once more about what could not be written."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, sys.stdout.fileno())
+    os.close(null)

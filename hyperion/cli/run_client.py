@@ -1,0 +1,66 @@
+"""``hyperion-client run``: from the command line to a running supervisor."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from hyperion import log
+from hyperion.cli.loading import client_path, load_client_config, terminal_prompt
+from hyperion.cli.output import say
+from hyperion.config import ClientConfig, ForwardEntry, Secrets
+from hyperion.config.forward import add_forwards, parse_forward
+from hyperion.errors import UsageError
+from hyperion.loop import run
+from hyperion.privileges import disable_core_dumps
+from hyperion.proto.control import LogSettings
+from hyperion.supervisor import client
+from hyperion.supervisor.client import ClientOptions
+
+#: Forwards until told to stop; returns the exit code.
+Serve = Callable[[ClientConfig, ClientOptions], int]
+
+
+def _serve(config: ClientConfig, options: ClientOptions) -> int:
+    return run(lambda: client.run(config, options))
+
+
+def run_client(
+    config_file: Path | None,
+    forwards: Sequence[str],
+    *,
+    drain_timeout: float,
+    log_format: str,
+    log_level: str,
+    serve: Serve = _serve,
+) -> int:
+    """Loads the configuration, adds ``forwards`` in the notation of ``-L``, starts the log, and forwards.
+
+    Raises what loading raises and ``UsageError``, before anything is started.
+    """
+    disable_core_dumps()
+    extra = [parse_forward(text) for text in forwards]
+    path = client_path(config_file)
+    secrets = Secrets(terminal_prompt())
+
+    def load() -> ClientConfig:
+        return add_forwards(load_client_config(path, secrets), extra)
+
+    config = load()
+    secrets.stop_asking()
+    if not config.forwards:
+        raise UsageError("nothing to forward", hint=f"add a [[forward]] to {path}, or -L 8080:SERVER:80")
+    options = ClientOptions(
+        drain_timeout=drain_timeout,
+        log=LogSettings(log_format, log_level),
+        reload=load,
+        on_forward=show_forward,
+    )
+    log.configure("hyperion-client", format=log_format, level=log_level)
+    try:
+        return serve(config, options)
+    finally:
+        log.close()
+
+
+def show_forward(forward: ForwardEntry) -> None:
+    """One line for a forward that listens; ``forward.local`` has the port that was found."""
+    say(f"forward {forward.local} -> {forward.server}:{forward.remote_port}")
