@@ -17,6 +17,7 @@ except ImportError:  # Windows has no resource limits; nothing dumps core there
     resource = None  # type: ignore[assignment]
 
 # prctl(2) options and capset(2) version, from linux/prctl.h and linux/capability.h
+PR_SET_PDEATHSIG = 1
 PR_SET_DUMPABLE = 4
 PR_CAPBSET_READ = 23
 PR_CAPBSET_DROP = 24
@@ -60,6 +61,14 @@ def disable_core_dumps() -> None:
     """A core file would hold keys. For every process of ours, also the supervisor."""
     if resource is not None:
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def signal_on_parent_death(number: int) -> None:
+    """Linux only: the kernel sends us this signal when our parent dies. A later change of user undoes it (prctl(2)).
+
+    Raises ``OSError`` for a number that is no signal.
+    """
+    _prctl(ctypes.CDLL(None, use_errno=True), PR_SET_PDEATHSIG, number)
 
 
 def set_process_name(name: str) -> None:

@@ -1,0 +1,191 @@
+"""``hyperion-client``: one worker for each server, so that a dead server delays no other.
+
+Knows which part of the configuration a worker is given, and which workers a reload touches. Refuses to know how
+children are kept alive (``crew``) and orders obeyed (``service``).
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from hyperion import log, privileges
+from hyperion.channel import ChannelError, encode
+from hyperion.config import ClientConfig, ServerEntry
+from hyperion.errors import ConfigError
+from hyperion.events import CONFIG_RELOADED
+from hyperion.proto.control import ClientWorkerConfig, ForwardRule, LogSettings, TunnelState
+from hyperion.supervisor.crew import Crew
+from hyperion.supervisor.forwards import BoundForward, bind_forwards, close_unused
+from hyperion.supervisor.notify import Notifier
+from hyperion.supervisor.process import MAX_LISTENERS
+from hyperion.supervisor.service import Callbacks, Service, open_crew
+from hyperion.supervisor.signals import orders
+from hyperion.supervisor.spec import Spec, Timing
+
+#: Told once all workers are ready: local address, server, remote port of each forward, in the order of the file.
+Announce = Callable[[list[tuple[str, str, int]]], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClientOptions:
+    """What is not in the configuration file. ``drain_timeout``: seconds that streams have after SIGTERM."""
+
+    drain_timeout: float = 30.0
+    log: LogSettings = field(default_factory=LogSettings)
+    #: Reads the file again, in a thread; raises ``HyperionError``. ``None``: a reload is refused.
+    reload: Callable[[], ClientConfig] | None = None
+    announce: Announce | None = None
+    entry: str = "hyperion.worker.main:client_worker"
+    preload: str = "hyperion.worker.preload"
+    timing: Timing = field(default_factory=Timing)
+
+
+async def run(config: ClientConfig, options: ClientOptions) -> int:
+    """Forwards until a signal ends it; the exit code: 0 after SIGTERM, 130 after SIGINT.
+
+    Raises ``ConfigError``, ``CannotCreateError`` or ``RefusedError`` before anything has started, ``ChildError`` when
+    workers cannot start or none is left.
+    """
+    privileges.set_process_name("hyperion-client")
+    privileges.disable_core_dumps()
+    client = Client(config, options)
+    try:
+        with orders() as queue, contextlib.closing(Notifier.from_environment()) as notifier:
+            changed = _StatusLine(client, notifier).show
+            async with open_crew(options.preload, options.timing, changed) as crew:
+                client.staff(crew)
+                callbacks = Callbacks(client.started, client.reload, client.status)
+                return await Service(crew, queue, notifier, callbacks, options.drain_timeout).run()
+    finally:
+        client.close()
+
+
+def worker_config(
+    config: ClientConfig, server: ServerEntry, forwards: list[BoundForward], log_settings: LogSettings
+) -> ClientWorkerConfig:
+    """What the worker of ``server`` is told first. Raises ``ConfigError`` if that is too much for one worker."""
+    message = ClientWorkerConfig(
+        server=server.name,
+        host=server.endpoint.host,
+        port=server.endpoint.port,
+        server_public=server.public_key.raw,
+        static_secret=config.identity.raw,
+        psk=server.psk.raw,
+        pool_size=server.pool_size,
+        forwards=tuple(ForwardRule(forward.address, forward.entry.remote_port) for forward in forwards),
+        log=log_settings,
+    )
+    too_many = len(forwards) > MAX_LISTENERS
+    try:
+        encode(message)
+    except ChannelError:
+        too_many = True
+    if too_many:
+        raise ConfigError(f"{config.path}: too many forwards for {server.name}", hint=f"at most {MAX_LISTENERS} each")
+    return message
+
+
+class Client:
+    """The configuration that holds now, its sockets, and the crew it was given to."""
+
+    def __init__(self, config: ClientConfig, options: ClientOptions) -> None:
+        """Binds all local addresses. Raises ``HyperionError``; then none is bound."""
+        self._config = config
+        self._options = options
+        self._forwards = bind_forwards(config.forwards)
+        self._crew: Crew | None = None
+        try:
+            self._specs = self._make_specs(config, self._forwards)
+        except ConfigError:
+            self.close()
+            raise
+
+    @property
+    def tunnels(self) -> Mapping[str, TunnelState]:
+        """The latest state of each server's pool, by name; none for a server whose worker has not told yet."""
+        return {} if self._crew is None else self._crew.tunnels
+
+    def staff(self, crew: Crew) -> None:
+        """Starts the workers."""
+        self._crew = crew
+        for spec in self._specs.values():
+            crew.add(spec)
+
+    def started(self) -> Mapping[str, object]:
+        """All workers are ready."""
+        if self._options.announce is not None:
+            self._options.announce(
+                [(forward.address, forward.entry.server, forward.entry.remote_port) for forward in self._forwards]
+            )
+        return {"hyperion.listen": [forward.address for forward in self._forwards]}
+
+    async def reload(self) -> None:
+        """Unchanged servers notice nothing; others are drained, started, or both. Raises ``HyperionError``: then all
+        is as before."""
+        if self._options.reload is None:
+            raise ConfigError("this client cannot reload its configuration", hint="restart it")
+        new = await asyncio.to_thread(self._options.reload)
+        forwards = bind_forwards(new.forwards, self._forwards)
+        try:
+            specs = self._make_specs(new, forwards)
+        except ConfigError:
+            close_unused(forwards, self._forwards)
+            raise
+        changed = self._apply(specs)
+        close_unused(self._forwards, forwards)
+        self._config, self._forwards, self._specs = new, forwards, specs
+        log.event(CONFIG_RELOADED, {"file.path": str(new.path), "hyperion.config.changed": changed})
+
+    def status(self) -> str:
+        """How it goes, in one line."""
+        up = len([state for state in self.tunnels.values() if state.up])
+        return f"{up} of {len(self._specs)} servers up"
+
+    def close(self) -> None:
+        """Stops listening."""
+        close_unused(self._forwards, [])
+
+    def _apply(self, specs: dict[str, Spec]) -> list[str]:
+        """Makes the crew what ``specs`` says; the names of the servers that this touches."""
+        assert self._crew is not None
+        running = set(self._crew.names)
+        touched = []
+        for name in {**self._specs, **specs}:
+            old, new = self._specs.get(name), specs.get(name)
+            # A worker that was given up is tried again: perhaps that is what the reload is for.
+            if old == new and name in running:
+                continue
+            touched.append(name)
+            if name in running:
+                self._crew.retire(name, self._options.drain_timeout)
+            if new is not None:
+                self._crew.add(new)
+        return touched
+
+    def _make_specs(self, config: ClientConfig, forwards: list[BoundForward]) -> dict[str, Spec]:
+        specs = {}
+        for server in config.servers:
+            mine = [forward for forward in forwards if forward.entry.server == server.name]
+            specs[server.name] = Spec(
+                name=server.name,
+                process_name=f"hyp-{server.name}",
+                entry=self._options.entry,
+                config=worker_config(config, server, mine, self._options.log),
+                listeners=tuple(forward.sock for forward in mine),
+            )
+        return specs
+
+
+class _StatusLine:
+    """Tells the service manager, if there is something new."""
+
+    def __init__(self, client: Client, notifier: Notifier) -> None:
+        self._client = client
+        self._notifier = notifier
+        self._shown = ""
+
+    def show(self) -> None:
+        if (text := self._client.status()) != self._shown:
+            self._shown = text
+            self._notifier.status(text)

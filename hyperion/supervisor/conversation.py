@@ -1,0 +1,40 @@
+"""What one child may say, and when. Pure.
+
+The union of ``WorkerToSupervisor`` already refuses what no worker may say; this adds the order. Raising ends the child.
+"""
+
+from hyperion.channel import ChannelError
+from hyperion.proto.control import Fault, Heartbeat, Ready, TunnelState, WorkerToSupervisor
+
+
+class Conversation:
+    """One life of one child: ``Ready`` once, with its own process id; heartbeats after it; nothing after ``Fault``.
+
+    ``TunnelState`` is for children with tunnels, and may come before ``Ready``: a pool starts while its worker does.
+    """
+
+    def __init__(self, pid: int, *, tunnels: bool) -> None:
+        self._pid = pid
+        self._tunnels = tunnels
+        self._ready = False
+        self._faulted = False
+
+    def check(self, message: WorkerToSupervisor) -> None:
+        """Raises ``ChannelError`` if it is not this child's turn to say that."""
+        if self._faulted:
+            raise ChannelError("it went on talking after it reported a fault")
+        match message:
+            case Ready(pid=pid):
+                if self._ready:
+                    raise ChannelError("it said twice that it is ready")
+                if pid != self._pid:
+                    raise ChannelError(f"it calls itself process {pid}, but is {self._pid}")
+                self._ready = True
+            case Heartbeat():
+                if not self._ready:
+                    raise ChannelError("it sent a heartbeat before it was ready")
+            case TunnelState():
+                if not self._tunnels:
+                    raise ChannelError("it spoke of tunnels, but has none")
+            case Fault():
+                self._faulted = True

@@ -1,0 +1,206 @@
+"""One place in the crew: the child that fills it now, and the next one when that ends.
+
+Knows the life of a child: start, configuration, messages, heartbeats, end, and what is logged of it. Refuses to know
+the other members, and the rules of restarting (``restart``).
+"""
+
+import asyncio
+import socket
+from collections.abc import Callable
+
+from hyperion.channel import Channel, ChannelError, open_supervisor_end
+from hyperion.errors import ChildError
+from hyperion.proto.control import (
+    ClientWorkerConfig,
+    Drain,
+    Fault,
+    Heartbeat,
+    Ready,
+    ServerPolicy,
+    Stop,
+    SupervisorToWorker,
+    TunnelState,
+    WorkerToSupervisor,
+)
+from hyperion.supervisor.conversation import Conversation
+from hyperion.supervisor.life import Life
+from hyperion.supervisor.process import ChildProcess, Launcher
+from hyperion.supervisor.restart import GiveUp, RestartPolicy
+from hyperion.supervisor.spec import Spec, Timing
+
+Report = Callable[["Member", WorkerToSupervisor], None]
+
+
+class Member:
+    """``run`` it as a task. It returns when the member has left the crew, or was given up."""
+
+    def __init__(self, spec: Spec, launcher: Launcher, policy: RestartPolicy, timing: Timing, report: Report) -> None:
+        self.spec = spec
+        self.ready = asyncio.Event()
+        self._launcher = launcher
+        self._policy = policy
+        self._timing = timing
+        self._report = report
+        self._leaving = asyncio.Event()
+        self._order: Drain | Stop | None = None
+        self._process: ChildProcess | None = None
+        self._channel: Channel[WorkerToSupervisor] | None = None
+        self._killed = False
+        self._heard_at = 0.0
+        self._ever_ready = False
+
+    async def run(self) -> None:
+        """Keeps the place filled. Raises ``ChildError`` if no child ever became ready."""
+        while not self._leaving.is_set():
+            self._policy.started(_now())
+            life = Life(self.spec.name)
+            await self._live(life)
+            self.ready.clear()
+            if self._leaving.is_set():
+                life.log_stopped()
+                return
+            verdict = self._policy.ended(life.exit_code, _now())
+            if life.exit_code == 0:  # somebody drained this one by hand
+                life.log_stopped()
+            else:
+                life.log_crashed(self._policy.restarts, given_up=isinstance(verdict, GiveUp))
+            if isinstance(verdict, GiveUp):
+                self._give_up(life, verdict)
+                return
+            await self._wait_until(verdict.at)
+
+    def send(self, message: ServerPolicy) -> None:
+        """A message to the running child, if there is one; the next child gets its configuration anyway."""
+        if self._channel is not None:
+            self._say(message)
+
+    def leave(self, order: Drain | Stop) -> None:
+        """Orders the child to end, and kills it if it has not when its time is over. A later order replaces it."""
+        self._leaving.set()
+        self._order = order
+        if self._channel is not None:
+            self._say(order)
+        patience = self._timing.grace + (order.timeout if isinstance(order, Drain) else 0.0)
+        asyncio.get_running_loop().call_later(patience, self._out_of_patience, order)
+
+    def kill(self) -> None:
+        """Ends the child now."""
+        self._killed = True
+        self._leaving.set()
+        if self._process is not None:
+            self._process.kill()
+
+    def is_fresh(self) -> bool:
+        """Whether the running child was heard of lately.
+
+        One that is being restarted is no business of the watchdog: restarting the whole service would end the sessions
+        of the children that are well.
+        """
+        return self._process is None or _now() - self._heard_at < self._timing.freshness
+
+    async def _live(self, life: Life) -> None:
+        """One child, from start to end."""
+        try:
+            process, channel = await self._launch()
+        except (OSError, EOFError) as error:
+            life.cause = f"it could not be started: {type(error).__name__}"
+            return
+        self._process, self._channel, self._heard_at = process, channel, _now()
+        life.pid = process.pid
+        try:
+            self._say(self.spec.config)
+            # What was ordered while the child was being started.
+            if self._order is not None:
+                self._say(self._order)
+            if self._killed:
+                process.kill()
+            await self._listen(channel, Conversation(process.pid, tunnels=self._has_tunnels()), life)
+            life.exit_code = await self._end(process)
+        finally:
+            self._process = self._channel = None
+            channel.abort()
+            process.close()
+
+    async def _launch(self) -> tuple[ChildProcess, Channel[WorkerToSupervisor]]:
+        ours, theirs = socket.socketpair()
+        with theirs:
+            process = self._launcher.launch(self.spec.entry, self.spec.process_name, theirs, self.spec.listeners)
+        try:
+            return process, await open_supervisor_end(ours)
+        except BaseException:
+            process.close()
+            ours.close()
+            raise
+
+    async def _listen(self, channel: Channel[WorkerToSupervisor], conversation: Conversation, life: Life) -> None:
+        """Until the child closed its end, went silent, or said what it may not; the last two end it."""
+        try:
+            while True:
+                async with asyncio.timeout(self._timing.silence):
+                    message = await channel.receive()
+                if message is None:
+                    return
+                conversation.check(message)
+                self._heard_at = _now()
+                self._note(message, life)
+        except TimeoutError:
+            life.cause = f"it was silent for {self._timing.silence:g} s"
+        except ChannelError as error:
+            life.cause = str(error)
+        if self._process is not None:
+            self._process.kill()
+
+    def _note(self, message: WorkerToSupervisor, life: Life) -> None:
+        match message:
+            case Ready():
+                self._policy.ready()
+                self._ever_ready = True
+                self.ready.set()
+                life.log_ready()
+            case Heartbeat(sessions=sessions):
+                life.sessions = sessions
+            case Fault(reason=reason):
+                life.cause = reason
+            case TunnelState():
+                pass
+        self._report(self, message)
+
+    async def _end(self, process: ChildProcess) -> int | None:
+        """The exit code of a child whose channel has ended; it has a moment to end by itself."""
+        try:
+            async with asyncio.timeout(self._timing.grace):
+                return await process.wait()
+        except TimeoutError:
+            process.kill()
+            return await process.wait()
+
+    def _say(self, message: SupervisorToWorker) -> None:
+        assert self._channel is not None
+        try:
+            self._channel.send(message)
+        except ChannelError:  # it does not read
+            self._channel.abort()
+
+    def _out_of_patience(self, order: Drain | Stop) -> None:
+        if self._order is order and self._process is not None:
+            self._process.kill()
+
+    async def _wait_until(self, at: float) -> None:
+        try:
+            async with asyncio.timeout_at(at):
+                await self._leaving.wait()
+        except TimeoutError:
+            return
+
+    def _give_up(self, life: Life, verdict: GiveUp) -> None:
+        if not self._ever_ready:
+            raise ChildError(
+                f"worker {self.spec.name} cannot start: {life.reason()}", hint=f"given up because {verdict.reason}"
+            )
+
+    def _has_tunnels(self) -> bool:
+        return isinstance(self.spec.config, ClientWorkerConfig)
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

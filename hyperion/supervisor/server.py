@@ -1,0 +1,170 @@
+"""``hyperion-server``: one tunnel port, several workers that share it.
+
+Knows which part of the configuration a worker is given, and which part of it a reload may change. Refuses to know how
+children are kept alive (``crew``) and orders obeyed (``service``).
+"""
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from hyperion import log, privileges
+from hyperion.channel import ChannelError, encode
+from hyperion.config import Endpoint, ServerConfig
+from hyperion.errors import ConfigError
+from hyperion.events import CONFIG_RELOADED
+from hyperion.proto.control import AdminRule, LogSettings, ServerPolicy, ServerWorkerConfig
+from hyperion.supervisor.crew import Crew
+from hyperion.supervisor.notify import Notifier
+from hyperion.supervisor.service import Callbacks, Service, open_crew
+from hyperion.supervisor.signals import orders
+from hyperion.supervisor.sockets import close_all, listen_shared, port_of
+from hyperion.supervisor.spec import Spec, Timing
+
+#: Longest name of this machine that clients are told, characters (WIRE section 19).
+MAX_SERVER_NAME_CHARS = 64
+
+#: What children were born with, so a reload cannot change it. The rest holds from one moment to the next.
+FIXED = ("listen", "identity", "psk")
+CHANGEABLE = ("admins", "egress", "handshake_timeout")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerOptions:
+    """What is not in the configuration file. ``drain_timeout``: seconds that streams have after SIGTERM."""
+
+    workers: int
+    drain_timeout: float = 30.0
+    log: LogSettings = field(default_factory=LogSettings)
+    #: Reads the file again, in a thread; raises ``HyperionError``. ``None``: a reload is refused.
+    reload: Callable[[], ServerConfig] | None = None
+    #: Told the address, with the real port, once all workers are ready.
+    announce: Callable[[Endpoint], None] | None = None
+    entry: str = "hyperion.worker.main:server_worker"
+    preload: str = "hyperion.worker.preload"
+    timing: Timing = field(default_factory=Timing)
+
+
+async def run(config: ServerConfig, options: ServerOptions) -> int:
+    """Serves until a signal ends it; the exit code: 0 after SIGTERM, 130 after SIGINT.
+
+    Raises ``ConfigError``, ``CannotCreateError`` or ``RefusedError`` before anything has started, ``ChildError`` when
+    workers cannot start or none is left.
+    """
+    privileges.set_process_name("hyperion-server")
+    privileges.disable_core_dumps()
+    sockets = listen_shared(config.listen, options.workers)
+    try:
+        with orders() as queue, contextlib.closing(Notifier.from_environment()) as notifier:
+            server = _Server(config, options, sockets, notifier)
+            async with open_crew(options.preload, options.timing, server.show) as crew:
+                server.staff(crew)
+                callbacks = Callbacks(server.started, server.reload, server.status)
+                return await Service(crew, queue, notifier, callbacks, options.drain_timeout).run()
+    finally:
+        close_all(sockets)
+
+
+def admin_rules(config: ServerConfig) -> tuple[AdminRule, ...]:
+    """Who may come in, and where to. Each admin may reach the same ports; the name is the key's fingerprint."""
+    allow = tuple(sorted(config.egress))
+    return tuple(AdminRule(key.raw, key.fingerprint, allow) for key in config.admins)
+
+
+def server_name(hostname: str) -> str:
+    """What clients are told this machine is called: printable ASCII, at most 64 characters."""
+    return "".join(char for char in hostname if " " <= char <= "~")[:MAX_SERVER_NAME_CHARS]
+
+
+def worker_config(config: ServerConfig, index: int, log_settings: LogSettings) -> ServerWorkerConfig:
+    """What worker ``index`` is told first. Raises ``ConfigError`` if it does not fit into one control message."""
+    message = ServerWorkerConfig(
+        worker=str(index),
+        static_secret=config.identity.raw,
+        psk=config.psk.raw,
+        admins=admin_rules(config),
+        handshake_timeout=config.handshake_timeout,
+        server_name=server_name(socket.gethostname()),
+        log=log_settings,
+    )
+    try:
+        encode(message)
+    except ChannelError as error:
+        raise ConfigError(
+            f"{config.path}: {len(config.admins)} admins with {len(config.egress)} ports are too many",
+            hint="allow fewer ports, or give fewer admins a key",
+        ) from error
+    return message
+
+
+class _Server:
+    """The configuration that holds now, and the crew it was given to."""
+
+    def __init__(
+        self, config: ServerConfig, options: ServerOptions, sockets: list[socket.socket], notifier: Notifier
+    ) -> None:
+        self._config = config
+        self._options = options
+        self._sockets = sockets
+        self._notifier = notifier
+        self._crew: Crew | None = None
+        self._shown = ""
+
+    def staff(self, crew: Crew) -> None:
+        """Starts the workers; worker i always gets socket i, so that a restarted one finds what was queued for it."""
+        self._crew = crew
+        for spec in self._specs(self._config):
+            crew.add(spec)
+
+    def started(self) -> Mapping[str, object]:
+        """All workers are ready."""
+        address = Endpoint(self._config.listen.host, port_of(self._sockets[0]))
+        if self._options.announce is not None:
+            self._options.announce(address)
+        return {"hyperion.listen": str(address), "destination.port": address.port}
+
+    async def reload(self) -> None:
+        """All of the new file, or nothing of it. Raises ``HyperionError``."""
+        if self._options.reload is None:
+            raise ConfigError("this service cannot reload its configuration", hint="restart it")
+        new = await asyncio.to_thread(self._options.reload)
+        fixed = _differences(self._config, new, FIXED)
+        if fixed:
+            raise ConfigError(f"{new.path}: a change of {', '.join(fixed)} needs a restart", hint="nothing was changed")
+        specs = self._specs(new)
+        changed = _differences(self._config, new, CHANGEABLE)
+        self._config = new
+        assert self._crew is not None
+        self._crew.reconfigure(specs, ServerPolicy(admin_rules(new), new.handshake_timeout))
+        log.event(CONFIG_RELOADED, {"file.path": str(new.path), "hyperion.config.changed": changed})
+
+    def status(self) -> str:
+        """How it goes, in one line."""
+        if self._crew is None:
+            return "starting"
+        sessions = sum(beat.sessions for beat in self._crew.heartbeats.values())
+        return f"{len(self._crew.names)} workers, {sessions} sessions"
+
+    def show(self) -> None:
+        """Tells the service manager, if there is something new."""
+        if (text := self.status()) != self._shown:
+            self._shown = text
+            self._notifier.status(text)
+
+    def _specs(self, config: ServerConfig) -> list[Spec]:
+        return [
+            Spec(
+                name=str(index),
+                process_name=f"hyp-worker-{index}",
+                entry=self._options.entry,
+                config=worker_config(config, index, self._options.log),
+                listeners=(sock,),
+            )
+            for index, sock in enumerate(self._sockets)
+        ]
+
+
+def _differences(old: ServerConfig, new: ServerConfig, names: tuple[str, ...]) -> list[str]:
+    return [name for name in names if getattr(old, name) != getattr(new, name)]

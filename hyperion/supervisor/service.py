@@ -1,0 +1,142 @@
+"""The life of a service, the same for both programs: children become ready, orders are obeyed, all end.
+
+Knows the order of things. Refuses to know what the children do and what a reload changes.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from hyperion import log
+from hyperion.errors import HyperionError
+from hyperion.events import CONFIG_REJECTED, SERVICE_DRAINING, SERVICE_STARTED, SERVICE_STOPPED
+from hyperion.loop import loop_name
+from hyperion.proto.control import Drain, Stop
+from hyperion.supervisor.crew import Crew
+from hyperion.supervisor.notify import Notifier
+from hyperion.supervisor.process import Launcher
+from hyperion.supervisor.signals import Order
+from hyperion.supervisor.spec import Timing
+
+EXIT_OK = 0
+#: What shells report for a program that ended on Ctrl-C.
+EXIT_INTERRUPTED = 130
+
+
+@dataclass(frozen=True, slots=True)
+class Callbacks:
+    """What the server and the client do in their own way."""
+
+    #: All children are ready. Returns fields for the log.
+    started: Callable[[], Mapping[str, object]]
+    #: Somebody sent SIGHUP. Raises ``HyperionError`` if nothing was changed, and why.
+    reload: Callable[[], Awaitable[None]]
+    #: One line for the service manager.
+    status: Callable[[], str]
+
+
+class Service:
+    """Carries out the orders that arrive in ``queue`` on ``crew``."""
+
+    def __init__(
+        self, crew: Crew, queue: "asyncio.Queue[Order]", notifier: Notifier, callbacks: Callbacks, drain_timeout: float
+    ) -> None:
+        self._crew = crew
+        self._queue = queue
+        self._notifier = notifier
+        self._callbacks = callbacks
+        self._drain_timeout = drain_timeout
+
+    async def run(self) -> int:
+        """From the first child to the last; the exit code. Raises ``ChildError`` when the children cannot go on."""
+        watchdog = asyncio.create_task(self._notifier.watchdog(self._crew.is_fresh))
+        try:
+            order = await self._start() or await self._serve()
+            self._notifier.stopping()
+            await self._end(order)
+        finally:
+            watchdog.cancel()
+        code = EXIT_INTERRUPTED if order is Order.STOP else EXIT_OK
+        log.event(SERVICE_STOPPED, {"process.exit_code": code}, reason=order.value)
+        return code
+
+    async def _start(self) -> Order | None:
+        """Until all are ready (``None``), or somebody does not want it any more."""
+        ready = asyncio.create_task(self._crew.ready())
+        reload_wanted = False
+        try:
+            while (order := await self._next_order(ready)) is not None:
+                if order is not Order.RELOAD:
+                    return order
+                reload_wanted = True
+        finally:
+            ready.cancel()
+        fields = {"hyperion.effective.loop": loop_name(), "hyperion.effective.workers": len(self._crew.names)}
+        log.event(SERVICE_STARTED, fields | dict(self._callbacks.started()))
+        self._notifier.ready(self._callbacks.status())
+        if reload_wanted:
+            self._queue.put_nowait(Order.RELOAD)
+        return None
+
+    async def _serve(self) -> Order:
+        while (order := await self._next_order(None)) is Order.RELOAD:
+            self._notifier.reloading()
+            try:
+                await self._callbacks.reload()
+            except HyperionError as error:
+                log.event(CONFIG_REJECTED, log.error_fields(error), reason=str(error))
+            self._notifier.ready(self._callbacks.status())
+        assert order is not None
+        return order
+
+    async def _end(self, order: Order) -> None:
+        """First politely, at a second order soon, at a third at once."""
+        gone = asyncio.create_task(self._crew.gone())
+        if order is Order.DRAIN:
+            log.event(SERVICE_DRAINING, {"hyperion.drain.timeout_s": self._drain_timeout})
+            self._crew.leave(Drain(self._drain_timeout))
+            await self._next_ending_order(gone)
+        if not gone.done():
+            self._crew.leave(Stop())
+            await self._next_ending_order(gone)
+        self._crew.kill()
+        await gone
+
+    async def _next_ending_order(self, gone: "asyncio.Task[None]") -> None:
+        while not gone.done() and await self._next_order(gone) is Order.RELOAD:
+            continue
+
+    async def _next_order(self, until: "asyncio.Task[None] | None") -> Order | None:
+        """The next order; ``None`` if ``until`` is done first.
+
+        Raises what made the crew fail, unless all are leaving anyway.
+        """
+        order = asyncio.create_task(self._queue.get())
+        watched: list[asyncio.Future[None]] = [] if self._crew.leaving else [self._crew.failed]
+        if until is not None:
+            watched.append(until)
+        everything: list[asyncio.Future[Any]] = [order, *watched]
+        await asyncio.wait(everything, return_when=asyncio.FIRST_COMPLETED)
+        if order.done():
+            return order.result()
+        order.cancel()
+        for future in watched:
+            if future.done():
+                future.result()
+        return None
+
+
+@contextlib.asynccontextmanager
+async def open_crew(preload: str, timing: Timing, changed: Callable[[], None]) -> AsyncIterator[Crew]:
+    """An empty crew and its fork server. Whatever happens in the block, no process is left afterwards."""
+    launcher = Launcher(preload)
+    launcher.start()
+    crew = Crew(launcher, timing, changed)
+    try:
+        yield crew
+    finally:
+        crew.kill()
+        await crew.gone()
+        launcher.stop()

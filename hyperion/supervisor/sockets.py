@@ -1,0 +1,139 @@
+"""Sockets that the supervisor listens on for its children, and keeps: a child that dies takes no waiting client along.
+
+Knows addresses, options and what the kernel's refusals mean to a person. Refuses to know who accepts.
+"""
+
+import errno
+import socket
+import sys
+from typing import Final
+
+from hyperion.config import Endpoint
+from hyperion.errors import CannotCreateError, ConfigError, HyperionError, RefusedError, TemporaryError
+
+#: Connections the kernel may hold for one socket until they are accepted: a burst of clients after a restart fits.
+BACKLOG: Final = 1024
+
+#: Only Linux spreads connections over the sockets of one port by a hash; elsewhere the last to bind gets them all.
+SPREADS: Final = sys.platform == "linux" and hasattr(socket, "SO_REUSEPORT")
+
+#: Below this, Linux asks for a right (net.ipv4.ip_unprivileged_port_start, as it is set by default).
+FIRST_FREE_PORT: Final = 1024
+
+
+def listen_shared(endpoint: Endpoint, count: int, *, spread: bool = SPREADS) -> list[socket.socket]:
+    """``count`` listening sockets on one address, one for each worker; port 0 takes one free port for all.
+
+    Where the kernel does not spread connections, the same socket ``count`` times. Raises ``HyperionError``.
+    """
+    if not spread:
+        return [listen(endpoint)] * count
+    # A socket that does not share its port is refused where anybody listens, also another server of the same user,
+    # which could otherwise join the group unseen and take a part of the connections.
+    probe = _bind(endpoint, shared=False)
+    address = Endpoint(endpoint.host, port_of(probe))
+    probe.close()
+    sockets: list[socket.socket] = []
+    try:
+        for _ in range(count):
+            sockets.append(_listen(address, shared=True))  # noqa: PERF401 (what is open must be known when one fails)
+    except HyperionError:
+        close_all(sockets)
+        raise
+    return sockets
+
+
+def listen(endpoint: Endpoint) -> socket.socket:
+    """One listening socket of its own. Raises ``HyperionError``."""
+    return _listen(endpoint, shared=False)
+
+
+def port_of(sock: socket.socket) -> int:
+    """The port a socket is bound to."""
+    return int(sock.getsockname()[1])
+
+
+def close_all(sockets: list[socket.socket]) -> None:
+    """Closes them; the same one twice does no harm."""
+    for sock in sockets:
+        sock.close()
+
+
+def _listen(endpoint: Endpoint, *, shared: bool) -> socket.socket:
+    sock = _bind(endpoint, shared=shared)
+    try:
+        sock.listen(BACKLOG)
+    except OSError as error:  # somebody else was bound as well, and listened first
+        sock.close()
+        raise explain(error, endpoint) from error
+    return sock
+
+
+def _bind(endpoint: Endpoint, *, shared: bool) -> socket.socket:
+    family, address = _resolve(endpoint)
+    try:
+        sock = socket.socket(family, socket.SOCK_STREAM)
+    except OSError as error:  # a kernel without IPv6
+        raise explain(error, endpoint) from error
+    try:
+        _set_options(sock, endpoint, shared=shared)
+        sock.bind(address)
+    except OSError as error:
+        sock.close()
+        raise explain(error, endpoint) from error
+    return sock
+
+
+def _set_options(sock: socket.socket, endpoint: Endpoint, *, shared: bool) -> None:
+    # On Windows this option would let anybody take over the port, and without it old connections do not block it.
+    if sys.platform != "win32":
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if shared:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    if sock.family == socket.AF_INET6:
+        # "[::]" is how people write "everywhere", IPv4 included. Any other IPv6 address is just that.
+        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0 if endpoint.host == "::" else 1)
+
+
+def _resolve(endpoint: Endpoint) -> tuple[socket.AddressFamily, tuple[str, int] | tuple[str, int, int, int]]:
+    """The one address a host name stands for: its first IPv4 address, else its first IPv6 address.
+
+    One, because a listener is one socket a worker; IPv4 first, because ``localhost`` means 127.0.0.1 to most programs.
+    """
+    try:
+        found = socket.getaddrinfo(
+            endpoint.host, endpoint.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE | socket.AI_NUMERICSERV
+        )
+    except socket.gaierror as error:
+        if error.errno == socket.EAI_AGAIN:
+            raise TemporaryError(f"cannot look up {endpoint.host} now", hint="is the name service up?") from error
+        raise ConfigError(f"no such host: {endpoint.host}", hint="give an IP address to listen on") from error
+    usable = [entry for entry in found if entry[0] in {socket.AF_INET, socket.AF_INET6}]
+    if not usable:
+        raise ConfigError(f"{endpoint.host} has no IP address", hint="give an IP address to listen on")
+    best = min(usable, key=lambda entry: entry[0] != socket.AF_INET)
+    address: tuple[str, int] | tuple[str, int, int, int] = best[4]  # type: ignore[assignment]
+    return best[0], address
+
+
+def explain(error: OSError, endpoint: Endpoint) -> HyperionError:
+    """What the kernel's refusal to listen means, and what to do about it."""
+    what = f"cannot listen on {endpoint}"
+    match error.errno:
+        case errno.EADDRINUSE:
+            return CannotCreateError(
+                f"{what}: the address is in use", hint=f"another program listens on port {endpoint.port}; stop it"
+            )
+        case errno.EACCES | errno.EPERM if endpoint.port < FIRST_FREE_PORT:
+            return RefusedError(
+                f"{what}: permission denied",
+                hint=f"ports below {FIRST_FREE_PORT} need CAP_NET_BIND_SERVICE; take a higher port",
+            )
+        case errno.EACCES | errno.EPERM:
+            return RefusedError(f"{what}: permission denied", hint="something forbids it: a sandbox, or a policy")
+        case errno.EADDRNOTAVAIL | errno.EAFNOSUPPORT:
+            return CannotCreateError(f"{what}: this machine has no such address", hint="see the list: ip address")
+        case errno.EMFILE | errno.ENFILE:
+            return CannotCreateError(f"{what}: too many open files", hint="raise the limit: ulimit -n")
+        case _:
+            return CannotCreateError(f"{what}: {error.strerror or type(error).__name__}")
