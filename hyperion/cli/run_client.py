@@ -5,8 +5,8 @@ from pathlib import Path
 
 from hyperion import log
 from hyperion.cli.loading import client_path, load_client_config, terminal_prompt
-from hyperion.cli.output import say
-from hyperion.config import ClientConfig, ForwardEntry, Secrets
+from hyperion.cli.output import forget_output, say
+from hyperion.config import ClientConfig, Secrets
 from hyperion.config.forward import add_forwards, parse_forward
 from hyperion.errors import UsageError
 from hyperion.loop import run
@@ -52,7 +52,7 @@ def run_client(
         drain_timeout=drain_timeout,
         log=LogSettings(log_format, log_level),
         reload=load,
-        on_forward=show_forward,
+        announce=show_forwards,
     )
     log.configure("hyperion-client", format=log_format, level=log_level)
     try:
@@ -61,6 +61,11 @@ def run_client(
         log.close()
 
 
-def show_forward(forward: ForwardEntry) -> None:
-    """One line for a forward that listens; ``forward.local`` has the port that was found."""
-    say(f"forward {forward.local} -> {forward.server}:{forward.remote_port}")
+def show_forwards(forwards: list[tuple[str, str, int]]) -> None:
+    """One line for each forward that listens: local address with the port that was found, server, remote port."""
+    try:
+        for local, server, remote_port in forwards:
+            say(f"forward {local} -> {server}:{remote_port}")
+    except BrokenPipeError:
+        # Whoever wanted the first line only has it. The forwards are there for others, too.
+        forget_output()
