@@ -1,9 +1,11 @@
 """The throwaway TCP service as a process: bulk transfers on one port, echo on another, loopback only.
 
-``python -m bench.service`` prints one JSON line ``{"bulk": port, "echo": port}`` and serves until SIGTERM.
+``python -m bench.service`` prints one JSON line ``{"bulk": port, "echo": port}`` and serves until SIGTERM, or until who
+started it is gone.
 """
 
 import json
+import os
 import signal
 import socket
 import sys
@@ -57,7 +59,8 @@ def main() -> None:
     threading.Thread(target=accept_bulk, args=(listener,), daemon=True).start()
     service = echo.EchoService()
     print(json.dumps({"bulk": listener.getsockname()[1], "echo": service.port}), flush=True)
-    service.run(stopping.is_set)
+    parent = os.getppid()
+    service.run(lambda: stopping.is_set() or os.getppid() != parent)
     service.close()
 
 
