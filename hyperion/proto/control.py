@@ -4,13 +4,15 @@ Each direction is a closed union of tagged structs: a decoder of one direction r
 the unions *are* the table of what may be said. Framing and the socket are the business of ``hyperion.channel``.
 
 Secrets travel here, once, in the first message of a worker's life, and nowhere else: such structs do not show them in
-their ``repr``.
+their ``repr``, nor to rich, whose tracebacks ask every struct for its fields.
 """
+
+from typing import Any
 
 import msgspec
 
-#: Longest encoded message, bytes. The largest is a server's configuration: 1,000 admins with 100 ports each stay below
-#: it.
+#: Longest encoded message, bytes. The largest is a server's configuration: 500 admins with 10 ports each fit, or 150
+#: with 100 each. The supervisor refuses a longer one when it reads it.
 MAX_MESSAGE_BYTES = 64 * 1024
 
 
@@ -48,6 +50,9 @@ class ServerWorkerConfig(Message, frozen=True, tag="server-config"):
     def __repr__(self) -> str:
         return f"ServerWorkerConfig(worker={self.worker!r}, admins={len(self.admins)})"
 
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        return [("worker", self.worker), ("admins", len(self.admins))]
+
 
 class ForwardRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One local listener: the socket with the same index in the list handed over at start leads to ``remote_port``."""
@@ -71,6 +76,9 @@ class ClientWorkerConfig(Message, frozen=True, tag="client-config"):
 
     def __repr__(self) -> str:
         return f"ClientWorkerConfig(server={self.server!r}, host={self.host!r}, port={self.port})"
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        return [("server", self.server), ("host", self.host), ("port", self.port)]
 
 
 class ServerPolicy(Message, frozen=True, tag="server-policy"):

@@ -66,5 +66,5 @@ def decode_parameters(payload: bytes) -> Parameters:
         raise HandshakeError("the handshake payload is too long", reason="malformed")
     try:
         return _decoder.decode(payload)
-    except (msgspec.MsgspecError, RecursionError):
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):  # text that is no UTF-8 leaks out unwrapped
         raise HandshakeError("the handshake payload is not a map of known types", reason="malformed") from None

@@ -10,6 +10,7 @@ Source: Noise revision 34; WIRE section 6.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import msgspec
 from cryptography.exceptions import InvalidTag
@@ -67,6 +68,9 @@ class HandshakeResult(msgspec.Struct, frozen=True):
 
     def __repr__(self) -> str:
         return f"HandshakeResult(payload={len(self.payload)} bytes)"
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        return [("payload_bytes", len(self.payload))]
 
 
 def _protocol(

@@ -1,0 +1,112 @@
+"""``proto.control``: each direction is a closed union, the largest message fits, and secrets do not show."""
+
+import msgspec
+import pytest
+
+from hyperion.proto import control
+from hyperion.proto.control import (
+    MAX_MESSAGE_BYTES,
+    AdminRule,
+    ClientWorkerConfig,
+    Drain,
+    Fault,
+    ForwardRule,
+    Heartbeat,
+    LogSettings,
+    Message,
+    Ready,
+    ServerPolicy,
+    ServerWorkerConfig,
+    Stop,
+    SupervisorToWorker,
+    TunnelState,
+    WorkerToSupervisor,
+)
+
+SECRET = bytes(range(100, 132))
+PSK = bytes(range(150, 182))
+RULE = AdminRule(public_key=b"\x07" * 32, name="web1", allow=(22, 443))
+
+
+def server_config(admins: tuple[AdminRule, ...] = (RULE,)) -> ServerWorkerConfig:
+    return ServerWorkerConfig(
+        worker="0",
+        static_secret=SECRET,
+        psk=PSK,
+        admins=admins,
+        handshake_timeout=3.0,
+        server_name="web1",
+        log=LogSettings(),
+    )
+
+
+CLIENT_CONFIG = ClientWorkerConfig(
+    server="web1",
+    host="192.0.2.1",
+    port=8443,
+    server_public=b"\x08" * 32,
+    static_secret=SECRET,
+    psk=PSK,
+    pool_size=2,
+    forwards=(ForwardRule(local="127.0.0.1:2222", remote_port=22),),
+    log=LogSettings(format="json", level="debug"),
+)
+DOWN: list[SupervisorToWorker] = [
+    server_config(),
+    CLIENT_CONFIG,
+    ServerPolicy(admins=(RULE,), handshake_timeout=1.5),
+    Drain(timeout=30.0),
+    Stop(),
+]
+UP: list[WorkerToSupervisor] = [
+    Ready(pid=17),
+    Heartbeat(sessions=1, streams=2, sessions_total=3, streams_total=4, bytes_in=5, bytes_out=6),
+    TunnelState(up=1, size=2, reason=None, round_trip=0.01),
+    Fault(reason="boom", exit_code=70),
+]
+DOWN_DECODER: msgspec.msgpack.Decoder[SupervisorToWorker] = msgspec.msgpack.Decoder(SupervisorToWorker)
+UP_DECODER: msgspec.msgpack.Decoder[WorkerToSupervisor] = msgspec.msgpack.Decoder(WorkerToSupervisor)
+
+
+@pytest.mark.parametrize("message", DOWN, ids=lambda message: type(message).__name__)
+def test_to_the_worker(message: Message) -> None:
+    wire = msgspec.msgpack.encode(message)
+    assert DOWN_DECODER.decode(wire) == message
+    with pytest.raises(msgspec.ValidationError):
+        UP_DECODER.decode(wire)
+
+
+@pytest.mark.parametrize("message", UP, ids=lambda message: type(message).__name__)
+def test_to_the_supervisor(message: Message) -> None:
+    wire = msgspec.msgpack.encode(message)
+    assert UP_DECODER.decode(wire) == message
+    with pytest.raises(msgspec.ValidationError):
+        DOWN_DECODER.decode(wire)
+
+
+def test_every_message_is_in_one_union() -> None:
+    known = {type(message) for message in [*DOWN, *UP]}
+    defined = {kind for kind in vars(control).values() if isinstance(kind, type) and issubclass(kind, Message)}
+    assert defined - {Message} == known
+
+
+@pytest.mark.parametrize("wire", [{"t": "nonsense"}, {"t": "stop", "more": 1}, {"t": "drain"}, {}, []])
+def test_unknown_messages_are_refused(wire: object) -> None:
+    with pytest.raises(msgspec.ValidationError):
+        DOWN_DECODER.decode(msgspec.msgpack.encode(wire))
+
+
+@pytest.mark.parametrize("config", [server_config(), CLIENT_CONFIG], ids=lambda config: type(config).__name__)
+def test_secrets_do_not_show(config: Message) -> None:
+    shown = f"{config!r} {config} {config:}"
+    for secret in (SECRET, PSK):
+        assert repr(secret)[2:-1] not in shown
+        assert secret.hex() not in shown
+    # rich and its tracebacks ask here, not for the repr
+    assert not {SECRET, PSK} & {item for pair in config.__rich_repr__() for item in pair}
+
+
+@pytest.mark.parametrize(("admins", "ports"), [(500, 10), (150, 100)])
+def test_the_largest_configuration_fits(admins: int, ports: int) -> None:
+    rule = AdminRule(public_key=bytes(32), name="SHA256:" + "x" * 16, allow=tuple(range(60_000, 60_000 + ports)))
+    assert len(msgspec.msgpack.encode(server_config((rule,) * admins))) <= MAX_MESSAGE_BYTES
