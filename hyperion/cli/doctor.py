@@ -16,6 +16,7 @@ from hyperion.config import ClientConfig, Secrets, ServerEntry
 from hyperion.config.forward import require_server
 from hyperion.errors import ConfigError, one_line
 from hyperion.loop import run
+from hyperion.privileges import disable_core_dumps
 from hyperion.proto.keys import PrivateKey
 
 SCHEMA = "hyperion.doctor/1"
@@ -102,6 +103,7 @@ class DoctorDocument(msgspec.Struct):
 
 def run_doctor(config_file: Path | None, names: Sequence[str], *, as_json: bool, timeout: float, probe: Probe) -> int:
     """Probes the servers called ``names`` (all if there are none), each within ``timeout`` seconds, all at once."""
+    disable_core_dumps()
     config = load_client_config(client_path(config_file), Secrets(terminal_prompt()))
     servers = _chosen(config, names)
     return run(lambda: _examine(servers, config.identity, as_json=as_json, timeout=timeout, probe=probe))

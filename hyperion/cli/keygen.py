@@ -8,6 +8,7 @@ import msgspec
 
 from hyperion.cli.output import say
 from hyperion.config.keyfile import write_secret
+from hyperion.privileges import disable_core_dumps
 from hyperion.proto.keys import KEY_LENGTH, PrivateKey
 
 SCHEMA = "hyperion.keygen/1"
@@ -25,6 +26,7 @@ class KeygenDocument(msgspec.Struct, kw_only=True, omit_defaults=True):
 
 def run_keygen(out: Path | None, *, force: bool, as_json: bool) -> int:
     """Prints the public key; the private one goes to ``out``, else it is printed too. Raises ``CannotCreateError``."""
+    disable_core_dumps()
     key = PrivateKey.from_entropy(secrets.token_bytes(KEY_LENGTH))
     if out is not None:
         write_secret(out, key.format() + "\n", replace=force)

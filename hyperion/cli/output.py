@@ -11,8 +11,10 @@ def say(text: str) -> None:
 
     Raises ``BrokenPipeError`` if the reader has left, ``CannotCreateError`` if it cannot be written for another reason.
     """
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
     try:
-        print(text, flush=True)
+        # What this terminal has no characters for is escaped: the name of a server must not end a command.
+        print(text.encode(encoding, "backslashreplace").decode(encoding), flush=True)
     except BrokenPipeError:
         raise
     except OSError as error:

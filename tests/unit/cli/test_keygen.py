@@ -1,5 +1,6 @@
 import json
 import os
+import resource
 import stat
 from pathlib import Path
 
@@ -65,6 +66,13 @@ def test_json(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert (document["file"], document["public_key"]) == (str(path), str(key.public()))
     assert "private_key" not in document
     assert key.format() not in out
+
+
+def test_no_core_dump_holds_a_key(capsys: pytest.CaptureFixture[str]) -> None:
+    hard = resource.getrlimit(resource.RLIMIT_CORE)[1]
+    resource.setrlimit(resource.RLIMIT_CORE, (hard, hard))
+    keygen(capsys)
+    assert resource.getrlimit(resource.RLIMIT_CORE) == (0, 0)
 
 
 def test_no_two_keys_are_alike(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,3 +1,4 @@
+import io
 import os
 import sys
 
@@ -14,6 +15,13 @@ def test_a_line_is_out_at_once(tmp_path: "os.PathLike[str]", monkeypatch: pytest
         say("forward a -> b")
         with open(path) as reader:
             assert reader.read() == "forward a -> b\n"
+
+
+def test_characters_that_the_terminal_does_not_have(monkeypatch: pytest.MonkeyPatch) -> None:
+    raw = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw, encoding="ascii"))
+    say("bücher")
+    assert raw.getvalue() == b"b\\xfccher\n"
 
 
 def test_a_full_disk(monkeypatch: pytest.MonkeyPatch) -> None:
