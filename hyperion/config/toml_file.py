@@ -117,7 +117,7 @@ def _bare(kind: inspect.Type) -> inspect.Type:
 
 
 def describe(kind: inspect.Type) -> str:
-    """What the schema expects, in words."""
+    """What the schema expects, in words. Numbers have a range, and so words of their own in the schema."""
     match _bare(kind):
         case inspect.Metadata(extra_json_schema=dict() as schema) if "description" in schema:
             return str(schema["description"])
@@ -131,8 +131,6 @@ def describe(kind: inspect.Type) -> str:
             return "a list"
         case inspect.BoolType():
             return "true or false"
-        case inspect.IntType():
-            return "a whole number"
         case _:
             return "a text"
 

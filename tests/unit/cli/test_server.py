@@ -6,6 +6,8 @@ import pytest
 
 from hyperion.cli.border import run_program
 from hyperion.cli.server import count_processors, program
+from hyperion.config.keyfile import read_secret
+from hyperion.proto.keys import PrivateKey
 from tests.helpers.config_files import PASSPHRASE, PSK_TEXT, leaks, server_text
 
 
@@ -91,6 +93,13 @@ def test_no_passphrase(capsys: pytest.CaptureFixture[str], tmp_path: Path, monke
     code, _, err = hyperion_server(capsys, "run", "-c", str(path))
     assert code == 65
     assert err.startswith("hyperion-server: error: no passphrase: variable HYPERION_PASSPHRASE is not set")
+
+
+def test_keygen(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    path = tmp_path / "server.key"
+    code, out, err = hyperion_server(capsys, "keygen", "--out", str(path))
+    public = PrivateKey.parse(read_secret(path)).public()
+    assert (code, out, err) == (0, f"public key:\n{public}\nprivate key written to {path}\n", "")
 
 
 @pytest.mark.parametrize("workers", ["0", "257", "x"])

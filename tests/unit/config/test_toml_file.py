@@ -164,6 +164,11 @@ def test_what_is_wrong_with_a_client_file(tmp_path: Path, old: str, new: str, ex
     assert complaint(tmp_path, text.replace(old, new), ClientFile) == expected
 
 
+def test_a_secret_of_the_wrong_type_is_not_shown(tmp_path: Path) -> None:
+    text = server_text(tmp_path).replace("[key]", "[key]\nsalt = 12345678")
+    assert complaint(tmp_path, text) == "[key] salt: expected a text, got a number"
+
+
 def test_a_missing_section(tmp_path: Path) -> None:
     assert complaint(tmp_path, 'listen = "a:1"') == "key: expected a section [key], got nothing"
 
