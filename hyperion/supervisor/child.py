@@ -16,8 +16,8 @@ from types import FrameType
 from hyperion import privileges
 
 #: Seconds a child whose supervisor is gone has to end by itself (it reads the end of its control channel) before it is
-#: ended. Enough to reset its connections; short, because nobody restarts or reloads it any more.
-ORPHAN_GRACE = 5
+#: ended. Enough to reset its connections; short, because its port answers and nobody restarts or reloads it any more.
+ORPHAN_GRACE = 2
 
 #: Exit code of a child that did not end by itself: a bug.
 EXIT_STUCK = 70

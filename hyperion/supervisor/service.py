@@ -5,13 +5,13 @@ Knows the order of things. Refuses to know what the children do and what a reloa
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from hyperion import log
 from hyperion.errors import HyperionError
-from hyperion.events import CONFIG_REJECTED, SERVICE_DRAINING, SERVICE_STARTED, SERVICE_STOPPED
+from hyperion.events import CONFIG_REJECTED, INTERNAL_ERROR, SERVICE_DRAINING, SERVICE_STARTED, SERVICE_STOPPED
 from hyperion.loop import loop_name
 from hyperion.proto.control import Drain, Stop
 from hyperion.supervisor.crew import Crew
@@ -32,7 +32,7 @@ class Callbacks:
     #: All children are ready. Returns fields for the log.
     started: Callable[[], Mapping[str, object]]
     #: Somebody sent SIGHUP. Raises ``HyperionError`` if nothing was changed, and why.
-    reload: Callable[[], Awaitable[None]]
+    reload: Callable[[], Coroutine[Any, Any, None]]
     #: One line for the service manager.
     status: Callable[[], str]
 
@@ -83,13 +83,20 @@ class Service:
     async def _serve(self) -> Order:
         while (order := await self._next_order(None)) is Order.RELOAD:
             self._notifier.reloading()
-            try:
-                await self._callbacks.reload()
-            except HyperionError as error:
-                log.event(CONFIG_REJECTED, log.error_fields(error), reason=str(error))
+            await self._reload()
             self._notifier.ready(self._callbacks.status())
         assert order is not None
         return order
+
+    async def _reload(self) -> None:
+        """Whatever is wrong with the new configuration, or with our reading of it, what runs goes on."""
+        reloading = asyncio.create_task(self._callbacks.reload())
+        await asyncio.wait([reloading])
+        error = reloading.exception()
+        if isinstance(error, HyperionError):
+            log.event(CONFIG_REJECTED, log.error_fields(error), reason=str(error))
+        elif error is not None:
+            log.event(INTERNAL_ERROR, log.error_fields(error))
 
     async def _end(self, order: Order) -> None:
         """First politely, at a second order soon, at a third at once."""
