@@ -61,6 +61,12 @@ class Forward:
         self._counters.streams_total += 1
         self.pool.open_stream(stream)
 
+    def answered(self, stream: "ForwardedStream") -> None:
+        """The server said yes. It also acknowledged the stream, so another one may be opened."""
+        self.answers.remove(stream)
+        log.event(STREAM_OPENED, self.fields(stream))
+        self.pool.serve_waiting()
+
     def ended(self, stream: "ForwardedStream", reason: str) -> None:
         """It is over, one way or the other."""
         self.answers.remove(stream)
@@ -131,9 +137,8 @@ class ForwardedStream(Relay):
         if status is not ConnectStatus.OK:
             self.end("egress-policy" if status is ConnectStatus.DENIED else "unreachable")
             return
-        self._forward.answers.remove(self)
         self.established = True
-        log.event(STREAM_OPENED, self._forward.fields(self))
+        self._forward.answered(self)
         if self.connection is not None and self.stream is not None:
             self.connection.consumed(self.stream, RESPONSE_BYTES)
             if len(data) > RESPONSE_BYTES:

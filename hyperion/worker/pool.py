@@ -29,7 +29,7 @@ LAST_DELAY = 15.0
 STABLE_SECONDS = 5.0
 #: Seconds after which a connection is replaced by a new one with new keys; its streams may finish.
 MAX_AGE_SECONDS = 24 * 3600.0
-#: Seconds that a new stream waits for a tunnel and for the server's answer, together.
+#: Seconds that a new stream waits for a tunnel, and then again for the server's answer.
 OPEN_TIMEOUT = 10.0
 #: Chance that keeps many clients, and the members of one pool, from doing things in step.
 _chance = random.Random()  # noqa: S311 - no secret hangs on it
@@ -115,10 +115,16 @@ class Pool:
     def stream_gone(self, stream: WaitingStream) -> None:
         """A stream ended or lost interest: somebody else may have its place."""
         self._waiting.remove(stream)
-        self._serve_waiting()
+        self.serve_waiting()
         for member in self._members:
             if member.retiring and not member.connection.owners:
                 self._dismiss(member, "replaced")
+
+    def serve_waiting(self) -> None:
+        """There may be room: a connection came, a stream ended, or one more was acknowledged by the server."""
+        while (stream := self._waiting.first()) is not None and any(member.takes_streams for member in self._members):
+            self._waiting.remove(stream)
+            self._carry(stream)
 
     # --- streams
 
@@ -132,33 +138,40 @@ class Pool:
         stream.carry(best.connection)
         return True
 
-    def _serve_waiting(self) -> None:
-        while (stream := self._waiting.first()) is not None and any(member.takes_streams for member in self._members):
-            self._waiting.remove(stream)
-            self._carry(stream)
-
     def _waited_too_long(self, stream: WaitingStream) -> None:
         stream.end("no-tunnel")
 
     # --- connections
 
     async def _keep_slot(self) -> None:
-        """Keep one connection up, for ever. It is replaced before it is too old, and after it was lost."""
+        """Keep one connection up, for ever. It is replaced before it is too old, and after it was lost.
+
+        Make before break: an old one goes on until a new one is there, however many attempts that takes.
+        """
         backoff = Backoff(FIRST_DELAY, LAST_DELAY)
         attempt = 0
+        current: Member | None = None
         while True:
-            member = await self._connect_once()
-            if member is not None:
-                age = MAX_AGE_SECONDS * _chance.uniform(0.9, 1.0)  # not all members at once
-                done, _ = await asyncio.wait([member.session.closed], timeout=age)
-                if not done:
-                    self._retire(member)
-                    continue
-                self._lost(member)
-                if time.monotonic() - member.opened_at >= STABLE_SECONDS:
+            fresh = await self._connect_once()
+            if fresh is None:
+                pause = backoff.delay(attempt, _chance)
+                attempt += 1
+            else:
+                pause = MAX_AGE_SECONDS * _chance.uniform(0.9, 1.0)  # not all members at once
+                if current is not None:
+                    self._retire(current)
                     attempt = 0
-            await asyncio.sleep(backoff.delay(attempt, _chance))
-            attempt += 1
+                current = fresh
+            if current is None:
+                await asyncio.sleep(pause)
+                continue
+            done, _ = await asyncio.wait([current.session.closed], timeout=pause)
+            if done:
+                self._report_down(reason_of(current.session.closed.result()))
+                attempt = 0 if time.monotonic() - current.opened_at >= STABLE_SECONDS else attempt
+                current = None
+                await asyncio.sleep(backoff.delay(attempt, _chance))
+                attempt += 1
 
     async def _connect_once(self) -> Member | None:
         session = TunnelSession()
@@ -169,24 +182,16 @@ class Pool:
             return None
         member = Member(connection, session)
         self._members.append(member)
+        session.closed.add_done_callback(lambda _: self._members.remove(member))
         self._report_up(member)
-        self._serve_waiting()
+        self.serve_waiting()
         return member
 
-    def _lost(self, member: Member) -> None:
-        self._remove(member)
-        self._report_down(reason_of(member.session.closed.result()))
-
     def _retire(self, member: Member) -> None:
-        """Make before break: the new connection is dialled while the old one finishes its streams."""
+        """No new streams; those that run may finish."""
         member.retiring = True
-        member.session.closed.add_done_callback(lambda _: self._remove(member))
         if not member.connection.owners:
             self._dismiss(member, "replaced")
-
-    def _remove(self, member: Member) -> None:
-        if member in self._members:
-            self._members.remove(member)
 
     def _dismiss(self, member: Member, reason: str) -> None:
         error = RecordError(f"the connection was ended ({reason})")

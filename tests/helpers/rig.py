@@ -34,6 +34,9 @@ SERVER_SECRET, ADMIN_SECRET, PSK = bytes([0x22] * 32), bytes([0x11] * 32), bytes
 #: Seconds after which a wait in a test is a failure.
 WAIT_SECONDS = 15.0
 
+#: What the kernel holds for a link, each way; small, so that a stalled one is soon full.
+LINK_BUFFER_BYTES = 64 * 1024
+
 Stream = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
@@ -155,8 +158,10 @@ class Link:
 
     async def start(self) -> None:
         """Begin to accept."""
-        self._server = await asyncio.start_server(self._accept, "127.0.0.1", self.port, limit=1 << 16)
-        self.port = port_of(self._server.sockets[0])
+        sock = socket.create_server(("127.0.0.1", self.port), backlog=1024)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, LINK_BUFFER_BYTES)
+        self.port = port_of(sock)
+        self._server = await asyncio.start_server(self._accept, sock=sock, limit=1 << 16)
 
     def stop_accepting(self) -> None:
         """As if the server were gone, for new connections."""
@@ -192,7 +197,7 @@ class Link:
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
         try:
-            other_reader, other = await asyncio.open_connection("127.0.0.1", self._to, limit=1 << 16)
+            other_reader, other = await asyncio.open_connection(sock=await self._connect(), limit=1 << 16)
         except OSError:
             writer.transport.abort()
             return
@@ -201,6 +206,13 @@ class Link:
             task = asyncio.create_task(self._pump(source, sink, self._flowing[direction]))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
+
+    async def _connect(self) -> socket.socket:
+        sock = socket.socket()
+        sock.setblocking(False)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, LINK_BUFFER_BYTES)
+        await asyncio.get_running_loop().sock_connect(sock, ("127.0.0.1", self._to))
+        return sock
 
     async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, flowing: asyncio.Event) -> None:
         with contextlib.suppress(ConnectionError):
@@ -228,8 +240,8 @@ class Rig:
         self._pool_size = pool_size
         self._wait = wait
         self._listeners = [listen() for _ in ports]
-        self._server_listener = listen()
-        self.server_port = port_of(self._server_listener)
+        self.server_listener = listen()
+        self.server_port = port_of(self.server_listener)
         self.link = Link(self.server_port) if link else None
         self.allow = ports if allow is None else allow
         self.local_ports = [port_of(listener) for listener in self._listeners]
@@ -266,13 +278,14 @@ class Rig:
 
     async def __aenter__(self) -> Self:
         asyncio.get_running_loop().set_exception_handler(lambda _, context: self.complaints.append(context))
-        await self.server.start([self._server_listener])
+        await self.server.start([self.server_listener])
         if self.link is not None:
             await self.link.start()
         self._client = ClientWorker(self.client_config(self.link.port if self.link else self.server_port), self._told)
         await self._client.start(self._listeners)
         if self._wait:
             await self.up(self._pool_size)
+            await until(lambda: len(self.server_tunnels()) >= self._pool_size)  # its proof comes a moment later
         return self
 
     async def __aexit__(

@@ -1,0 +1,118 @@
+"""The adapter between a socket and the tunnel machine."""
+
+import asyncio
+import socket
+
+import pytest
+
+from hyperion.events import SESSION_CLOSED, TUNNEL_DOWN
+from hyperion.proto.yamux.frame import SYN, FrameType, encode_header
+from hyperion.worker import connection
+from tests.helpers.rig import WAIT_SECONDS, Events, Rig, Stream, echo, ending, hang_up, noise, service, until
+
+pytestmark = pytest.mark.both_loops
+
+
+async def stalled(rig: Rig) -> list[Stream]:
+    """Forty streams under way, the link stalled, and as much sent on them as the tunnel takes."""
+    assert rig.link is not None
+    streams = [await rig.open() for _ in range(40)]
+    for reader, writer in streams:
+        writer.write(b"x")
+        await reader.readexactly(1)
+    rig.link.stall()
+    data = noise(1 << 18)  # what one stream may send is less than the kernel holds
+    for _, writer in streams:
+        writer.write(data)
+    await until(lambda: rig.client_tunnels()[0].scheduler.blocked)
+    return streams
+
+
+async def test_streams_and_sessions_hear_of_a_cut(events: Events) -> None:
+    async with service(echo) as port, Rig(port, link=True) as rig:
+        assert rig.link is not None
+        reader, writer = await rig.open()
+        writer.write(b"x")
+        await reader.readexactly(1)
+        rig.link.cut()
+        assert await ending(reader) == "reset"
+        await hang_up(writer)
+        await until(lambda: events.fields(SESSION_CLOSED))
+        assert events.reasons(SESSION_CLOSED)[0] in {"peer-closed", "connection-lost"}
+        await rig.up(1)
+
+
+async def test_an_end_of_file_inside_a_record_is_a_truncation(events: Events) -> None:
+    async with Rig(9, link=True) as rig:
+        rig.server_tunnels()[0].tunnel.receive_data(memoryview(b"\x00\x20half"), 0.0)
+        assert rig.link is not None
+        rig.link.cut(politely=True)
+        await until(lambda: events.fields(SESSION_CLOSED))
+        assert events.reasons(SESSION_CLOSED) == ["truncated"]
+
+
+async def test_a_silent_peer_is_left_at_once_though_bytes_wait_for_it(
+    events: Events, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A transport closes only after the last byte left, and to a dead peer none leaves: that must not be waited for."""
+    monkeypatch.setattr(connection, "CLOSE_TIMEOUT", 0.1)
+    async with service(echo) as port, Rig(port, link=True) as rig:
+        assert rig.link is not None
+        streams = await stalled(rig)
+        tunnel = rig.client_tunnels()[0]
+        keepalive = tunnel.tunnel.mux._keepalive
+        for _ in range(3):  # two pings that nobody answers, and the one that finds out
+            keepalive._next_at = 0.0
+            tunnel._on_timer()
+        assert await ending(streams[0][0]) == "reset"
+        rig.link.resume()  # for the new connection
+        await until(lambda: "keepalive-timeout" in events.reasons(TUNNEL_DOWN), 3)
+        await rig.up(1)
+        for _, writer in streams:
+            writer.transport.abort()
+
+
+async def test_ending_a_session_does_not_wait_for_a_peer_that_reads_nothing(
+    events: Events, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "CLOSE_TIMEOUT", 0.1)
+
+    async def flood(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        data = noise(1 << 20)
+        while True:
+            writer.write(data)
+            await writer.drain()
+
+    async with service(flood) as port, Rig(port, link=True) as rig:
+        assert rig.link is not None
+        rig.link.stall("down")
+        streams = [await rig.open() for _ in range(40)]
+        tunnel = rig.server_tunnels()[0]
+        await until(lambda: tunnel.scheduler.blocked)
+        rig.server.handle(rig.policy())
+        await rig.state(lambda state: True)
+        next(iter(rig.server._sessions)).end("revoked")
+        await until(lambda: events.fields(SESSION_CLOSED), 3)
+        assert events.reasons(SESSION_CLOSED)[0] == "revoked"
+        for _, writer in streams:
+            writer.transport.abort()
+        rig.link.resume()
+
+
+async def test_a_peer_that_asks_and_never_reads_is_dropped(events: Events, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pings are answered whatever waits to be written; only a bound on what waits ends that."""
+    monkeypatch.setattr(connection, "MAX_UNSENT_BYTES", 160 * 1024)
+    rig = Rig(9, link=True)
+    rig.server_listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 32 * 1024)
+    async with rig, asyncio.timeout(WAIT_SECONDS):
+        assert rig.link is not None
+        rig.link.stall("down")
+        client, server = rig.client_tunnels()[0], rig.server_tunnels()[0].tunnel.mux
+        while not events.fields(SESSION_CLOSED):
+            heard = server._keepalive._last_heard
+            client.tunnel.mux._pending += encode_header(FrameType.PING, SYN, 0, 7) * 60
+            client._write_out()
+            while server._keepalive._last_heard == heard and not events.fields(SESSION_CLOSED):
+                await asyncio.sleep(0)
+        assert events.reasons(SESSION_CLOSED) == ["write-stalled"]
+        rig.link.resume()

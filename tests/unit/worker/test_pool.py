@@ -1,0 +1,127 @@
+"""The tunnels of a client, and who waits for one."""
+
+import asyncio
+import contextlib
+
+import pytest
+
+from hyperion.events import STREAM_FAILED, TUNNEL_DOWN, TUNNEL_UP
+from hyperion.worker import pool
+from hyperion.worker.deadlines import Deadlines
+from tests.helpers.rig import Events, Rig, echo, ending, hang_up, service, until
+
+pytestmark = pytest.mark.both_loops
+
+
+async def test_a_lost_tunnel_comes_back_and_the_listener_lives(events: Events) -> None:
+    async with service(echo) as port, Rig(port, pool_size=2, link=True) as rig:
+        assert rig.link is not None
+        for _ in range(3):
+            rig.link.cut()
+            await rig.state(lambda state: state.up == 0)
+            assert await rig.exchange(b"x") == b"x"  # waited for the tunnel
+        assert set(events.reasons(TUNNEL_DOWN)) <= {"peer-closed", "connection-lost"}
+
+
+async def test_a_stream_waits_for_a_tunnel_that_comes_up_later(events: Events) -> None:
+    async with service(echo) as port, Rig(port, link=True) as rig:
+        assert rig.link is not None
+        rig.link.stop_accepting()
+        rig.link.cut()
+        await rig.state(lambda state: state.up == 0)
+        waiting = asyncio.create_task(rig.exchange(b"patience"))
+        await until(lambda: len(rig.client._pool._waiting) == 1)
+        await rig.link.start()
+        assert await waiting == b"patience"
+
+
+async def test_a_stream_waits_no_longer_than_it_may(events: Events) -> None:
+    async with Rig(9, link=True) as rig:
+        assert rig.link is not None
+        waiters = rig.client._pool
+        waiters._waiting = Deadlines(0.1, waiters._waited_too_long)
+        rig.link.stop_accepting()
+        rig.link.cut()
+        await rig.state(lambda state: state.up == 0)
+        reader, writer = await rig.open()
+        assert await ending(reader, 3) == "reset"
+        await hang_up(writer)
+        assert events.reasons(STREAM_FAILED) == ["no-tunnel"]
+
+
+async def test_no_more_wait_than_may(events: Events, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pool, "MAX_WAITING", 2)
+    async with Rig(9, link=True) as rig:
+        assert rig.link is not None
+        rig.link.stop_accepting()
+        rig.link.cut()
+        await rig.state(lambda state: state.up == 0)
+        streams = [await rig.open() for _ in range(3)]
+        done, _ = await asyncio.wait(
+            [asyncio.create_task(ending(reader)) for reader, _ in streams], return_when=asyncio.FIRST_COMPLETED
+        )
+        assert [task.result() for task in done] == ["reset"]
+        for _, writer in streams:
+            await hang_up(writer)
+        await rig.link.start()
+
+
+async def test_an_old_connection_is_replaced_before_it_is_dropped(
+    events: Events, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pool, "MAX_AGE_SECONDS", 0.2)
+    async with service(echo) as port, Rig(port, link=True) as rig:
+        reader, writer = await rig.open()
+        for turn in range(20):
+            writer.write(b"x")
+            assert await reader.readexactly(1) == b"x"
+            assert rig.client._pool._up_count() >= 1, turn  # never without a tunnel
+            assert await rig.exchange(b"new") == b"new"
+            await asyncio.sleep(0.05)
+        assert rig.link is not None
+        assert rig.link.connections >= 4
+        await hang_up(writer)
+        assert TUNNEL_DOWN not in [item.what for item in events.all]
+
+
+async def test_an_old_connection_stays_while_there_is_no_new_one(
+    events: Events, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pool, "MAX_AGE_SECONDS", 0.2)
+    async with service(echo) as port, Rig(port, link=True) as rig:
+        assert rig.link is not None
+        rig.link.stop_accepting()
+        await until(lambda: events.reasons(TUNNEL_DOWN))  # it tried
+        assert events.reasons(TUNNEL_DOWN)[0] == "refused"
+        assert await rig.exchange(b"still") == b"still"
+        assert rig.states[-1].up == 1
+        await rig.link.start()
+        await until(lambda: len(events.fields(TUNNEL_UP)) >= 2)
+        assert await rig.exchange(b"new") == b"new"
+
+
+async def test_new_streams_go_to_the_emptier_connection(events: Events) -> None:
+    async with service(echo) as port, Rig(port, pool_size=2) as rig:
+        streams = []
+        for _ in range(6):
+            reader, writer = await rig.open()
+            writer.write(b"x")
+            await reader.readexactly(1)
+            streams.append(writer)
+        assert [len(tunnel.owners) for tunnel in rig.client_tunnels()] == [3, 3]
+        for writer in streams:
+            await hang_up(writer)
+
+
+async def test_closing_resets_those_who_wait(events: Events) -> None:
+    async with Rig(9, link=True) as rig:
+        assert rig.link is not None
+        rig.link.stop_accepting()
+        rig.link.cut()
+        await rig.state(lambda state: state.up == 0)
+        reader, writer = await rig.open()
+        await until(lambda: len(rig.client._pool._waiting) == 1)
+        await rig.client._pool.close("stop")
+        assert await ending(reader) == "reset"
+        with contextlib.suppress(ConnectionError):
+            await hang_up(writer)
