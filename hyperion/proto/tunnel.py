@@ -35,6 +35,9 @@ from hyperion.proto.yamux.stream import YamuxStream
 #: Seconds from the first byte to OPEN, when the configuration does not say otherwise (DESIGN section 8).
 HANDSHAKE_TIMEOUT = 3.0
 
+#: Bytes held of a peer that has proven nothing: one handshake message and its length.
+_MAX_HANDSHAKE_BYTES = LENGTH_BYTES + MESSAGE_MAX_BYTES
+
 
 class TunnelState(enum.Enum):
     """See the drawing above."""
@@ -92,6 +95,7 @@ class Tunnel:
         self._reader: RecordReader | None = None
         self._writer: RecordWriter | None = None
         self._refusal: ProtocolError | None = None
+        self._failure: TunnelFailed | None = None
 
     # --- the verbs
 
@@ -121,15 +125,12 @@ class Tunnel:
             self.fail(self._refusal or error)
 
     def next_event(self) -> TunnelEvent | None:
-        """The oldest event not yet taken."""
+        """The oldest event not yet taken. The failure is the last one: what came before it still counts."""
         if self._events:
             return self._events.popleft()
-        if self.state is not TunnelState.OPEN:
-            return None
         event = self._mux.next_event()
-        if type(event) is SessionFailed:
-            self.fail(event.error)
-            return self._events.popleft()
+        if event is None or type(event) is SessionFailed:
+            return self._last_event(event)
         return event
 
     def data_to_send(self) -> list[bytes | bytearray]:
@@ -170,51 +171,63 @@ class Tunnel:
         self._outgoing.append(writer.seal(buffer[: HEADER_BYTES + size]))
 
     def refuse(self, reason: str) -> None:
-        """The peer may not come in. A server does not tell it."""
+        """The peer may not come in. A server does not tell it. Raises LocalProtocolError if it is in already."""
+        if self.state is TunnelState.OPEN:
+            raise LocalProtocolError("nobody asked for admission")
         self._refuse(HandshakeError("the peer is not admitted", reason=reason))
 
     def fail(self, error: ProtocolError) -> None:
         """The one exit."""
         if self.state is not TunnelState.FAILED:
-            self._mux.fail(error)
             self.state = TunnelState.FAILED
-            self._events.append(TunnelFailed(error))
+            self._failure = TunnelFailed(error)
+            self._mux.fail(error)
 
     # --- inside
 
+    def _last_event(self, event: SessionFailed | None) -> TunnelFailed | None:
+        """The failure, once, behind everything else. If the session failed, its error came first, so it is told."""
+        if event is not None:
+            self.fail(event.error)
+            self._failure = TunnelFailed(event.error)
+        failure, self._failure = self._failure, None
+        return failure
+
     def _receive_handshake(self, data: memoryview, now: float) -> None:
-        """Collect one message: at most its length and 4,096 bytes are ever held."""
+        """Collect one message: its length and 4,096 bytes at most."""
         pending = self._handshake_data
-        room = LENGTH_BYTES + MESSAGE_MAX_BYTES - len(pending)
+        room = _MAX_HANDSHAKE_BYTES - len(pending)
         pending += data[:room]
         if self.state is not TunnelState.HANDSHAKE or len(pending) < LENGTH_BYTES:
             return
-        size = int.from_bytes(pending[:LENGTH_BYTES], "big")
-        if not 0 < size <= MESSAGE_MAX_BYTES:
+        end = LENGTH_BYTES + int.from_bytes(pending[:LENGTH_BYTES], "big")
+        if not LENGTH_BYTES < end <= _MAX_HANDSHAKE_BYTES:
             self._refuse(HandshakeError("a handshake message of forbidden length", reason="malformed"))
-        elif len(pending) >= LENGTH_BYTES + size:
-            message = bytes(pending[LENGTH_BYTES : LENGTH_BYTES + size])
-            del pending[: LENGTH_BYTES + size]
-            rest = bytes(data[room:])
+        elif len(pending) >= end:
+            self._handshake_data = bytearray()
             try:
-                self._on_message(message, now)
+                self._on_message(bytes(pending[LENGTH_BYTES:end]), now)
             except HandshakeError as error:
                 self._refuse(error)
-            self._handshake_data += rest
-            self._after_message(now)
+            else:
+                self._receive_early(bytes(pending[end:]) + bytes(data[room:]), now)
+
+    def _receive_early(self, data: bytes, now: float) -> None:
+        """Bytes that came right behind a handshake message: records, if the keys are known.
+
+        If they are not, the driver has not decided yet, and an honest client has nothing to say: what is kept is just
+        enough to fail at.
+        """
+        if self._reader is None:
+            self._handshake_data += data[:_MAX_HANDSHAKE_BYTES]
+        elif data:
+            self._receive_records(self._reader, memoryview(data), now)
 
     def _on_message(self, message: bytes, now: float) -> None:
         raise LocalProtocolError("a tunnel has a role")
 
     def _refuse(self, error: ProtocolError) -> None:
         self.fail(error)
-
-    def _after_message(self, now: float) -> None:
-        """Bytes that came right behind the message are records already."""
-        if self._reader is not None and self._handshake_data:
-            rest = bytes(self._handshake_data)
-            self._handshake_data.clear()
-            self._receive_records(self._reader, memoryview(rest), now)
 
     def _start_transport(self, result: HandshakeResult, peer: Parameters) -> None:
         """Keys are known. Each side takes records as large as it said, and sends none larger than the peer said."""
@@ -232,19 +245,25 @@ class Tunnel:
         self._mux.handle_timeout(now)  # the first ping: it is also the client's proof to the server
 
     def _receive_records(self, reader: RecordReader, data: memoryview, now: float) -> None:
+        failure: RecordError | None = None
         try:
             plaintexts = reader.receive_data(data)
         except RecordError as error:
-            if self.state is TunnelState.PROOF:
-                self._refuse(HandshakeError("the first record did not open", reason="bad-psk"))
-            else:
-                self.fail(error)
-            return
+            plaintexts, failure = reader.salvaged, error
         if plaintexts and self.state is TunnelState.PROOF:
             self._open(now)
         for plaintext in plaintexts:
             if plaintext:
                 self._mux.receive_data(plaintext, now)
+        if failure is not None:
+            self._lose(failure)
+
+    def _lose(self, error: RecordError) -> None:
+        """A record did not open. If it was the first, the client does not have the PSK, or replays."""
+        if self.state is TunnelState.PROOF:
+            self._refuse(HandshakeError("the first record did not open", reason="bad-psk"))
+        else:
+            self.fail(error)
 
     def _seal_pending(self, writer: RecordWriter) -> None:
         pending = memoryview(self._mux.data_to_send())
@@ -277,7 +296,9 @@ class ClientTunnel(Tunnel):
         self._outgoing.append(len(message).to_bytes(LENGTH_BYTES, "big") + message)
 
     def _on_message(self, message: bytes, now: float) -> None:
-        result = self._initiator.consume_message_2(message)
+        initiator = self._initiator
+        del self._initiator  # good for one message, and it holds our static key
+        result = initiator.consume_message_2(message)
         self._start_transport(result, decode_parameters(result.payload))
         self._open(now)
 
@@ -300,14 +321,21 @@ class ServerTunnel(Tunnel):
         limits: YamuxLimits | None = None,
     ) -> None:
         super().__init__(client=False, own=PLAIN, deadline=now + handshake_timeout, limits=limits or YamuxLimits())
-        self._secrets: tuple[bytes, bytes, bytes] | None = (static, psk, ephemeral)
+        self._secrets = (static, psk, ephemeral)
         self._seen = seen if seen is not None else SeenEphemerals()
         self._responder: Responder | None = None
+        self._client_ephemeral = b""
 
     def admit(self, own: Parameters, now: float) -> None:
-        """The client may come in: send message 2. ``own`` goes out only to a client that speaks extensions, too."""
+        """The client may come in: send message 2. ``own`` goes out only to a client that speaks extensions, too.
+
+        Does nothing if the tunnel ended since the driver was asked. Raises LocalProtocolError if nobody asked.
+        """
+        if self.state in (TunnelState.SILENT, TunnelState.FAILED):
+            return
         if self.state is not TunnelState.ADMISSION or self._responder is None:
             raise LocalProtocolError("nobody asked for admission")
+        self._seen.add(self._client_ephemeral)
         self._own = own
         payload = encode_parameters(own) if self._peer.x else b""
         try:
@@ -319,19 +347,17 @@ class ServerTunnel(Tunnel):
         self._outgoing.append(len(message).to_bytes(LENGTH_BYTES, "big") + message)
         self._start_transport(result, self._peer)
         self.state = TunnelState.PROOF
-        self._after_message(now)
+        early, self._handshake_data = bytes(self._handshake_data), bytearray()
+        self._receive_early(early, now)
 
     def _on_message(self, message: bytes, now: float) -> None:
-        if self._secrets is None:
-            raise HandshakeError("a second message 1", reason="malformed")
         static, psk, ephemeral = self._secrets
-        self._secrets = None
-        client_ephemeral = message[:KEY_BYTES]
-        if client_ephemeral in self._seen:
+        del self._secrets  # good for one message
+        self._client_ephemeral = message[:KEY_BYTES]
+        if self._client_ephemeral in self._seen:
             raise HandshakeError("message 1 was seen before", reason="replay")
         self._responder = Responder(static=static, psk=psk, ephemeral=ephemeral)
         peer_public, payload = self._responder.consume_message_1(message)
-        self._seen.add(client_ephemeral)
         self._peer = decode_parameters(payload)
         self.state = TunnelState.ADMISSION
         self._events.append(AdmissionRequested(peer_public, self._peer))

@@ -66,17 +66,35 @@ class RecordWriter:
 class RecordReader:
     """Finds records in a byte stream and opens them. After an error it must not be used again."""
 
-    __slots__ = ("_counter", "_decrypt", "_max_ciphertext", "_tail")
+    __slots__ = ("_counter", "_decrypt", "_max_ciphertext", "_tail", "salvaged")
 
     def __init__(self, aead: Aead, max_plaintext: int) -> None:
         self._decrypt = aead.decrypt
         self._counter = 0
         self._max_ciphertext = max_plaintext + TAG_BYTES
         self._tail = bytearray()  # an unfinished record; empty most of the time, so an idle connection owns nothing
+        #: after an error: what opened in that call before the bad record. They are as good as if they had come alone.
+        self.salvaged: list[bytes] = []
 
     def receive_data(self, data: memoryview) -> list[bytes]:
-        """The plaintexts of all records that are now complete. Raises RecordError; the stream is lost then."""
+        """The plaintexts of all records that are now complete.
+
+        Raises RecordError: the stream is lost then, but for what is ``salvaged``.
+        """
         plaintexts: list[bytes] = []
+        try:
+            self._open_all(data, plaintexts)
+        except RecordError:
+            self.salvaged = plaintexts
+            raise
+        return plaintexts
+
+    @property
+    def mid_record(self) -> bool:
+        """True while an unfinished record is held: an end of the TCP stream now is a truncation."""
+        return bool(self._tail)
+
+    def _open_all(self, data: memoryview, plaintexts: list[bytes]) -> None:
         position = self._finish_tail(data, plaintexts) if self._tail else 0
         end = len(data)
         while end - position >= LENGTH_BYTES:
@@ -90,12 +108,6 @@ class RecordReader:
             position = stop
         if position < end:
             self._tail += data[position:]
-        return plaintexts
-
-    @property
-    def mid_record(self) -> bool:
-        """True while an unfinished record is held: an end of the TCP stream now is a truncation."""
-        return bool(self._tail)
 
     def _finish_tail(self, data: memoryview, plaintexts: list[bytes]) -> int:
         """Complete the record begun by earlier data; return how much of ``data`` that took.

@@ -1,8 +1,8 @@
 """The ephemeral keys of clients seen before: whoever recorded a message 1 and sends it again is refused early.
 
-Looked up before any key agreement, so a replay costs next to nothing; filled only with keys that authenticated, so junk
-cannot push honest ones out. What is too old to be remembered is still stopped by the half-proof rule (WIRE Q7; security
-notes B32).
+Looked up before any key agreement, so a replay costs next to nothing; filled only by clients that were admitted, so
+strangers, who can make a good message 1 if they know the server's key, cannot push honest ones out. What is too old to
+be remembered is still stopped by the half-proof rule (WIRE Q7; security notes B32).
 """
 
 from collections import OrderedDict
@@ -22,7 +22,7 @@ class SeenEphemerals:
         return ephemeral in self._keys
 
     def add(self, ephemeral: bytes) -> None:
-        """Remember a key that authenticated."""
+        """Remember the key of an admitted client."""
         self._keys[ephemeral] = None
         if len(self._keys) > self._limit:
             self._keys.popitem(last=False)

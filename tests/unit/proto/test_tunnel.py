@@ -1,0 +1,481 @@
+"""``proto.tunnel``: the order of things, the one deadline, silence towards the refused, and the events in order."""
+
+import gc
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+
+from hyperion.proto.errors import HandshakeError, LocalProtocolError, RecordError, RemoteProtocolError, YamuxError
+from hyperion.proto.extensions import PLAIN, Parameters
+from hyperion.proto.noise.handshake import MESSAGE_MAX_BYTES, Initiator
+from hyperion.proto.noise.record import BASE_PLAINTEXT_BYTES, MAX_PLAINTEXT_BYTES
+from hyperion.proto.noise.seen import SeenEphemerals
+from hyperion.proto.tunnel import (
+    HANDSHAKE_TIMEOUT,
+    ClientTunnel,
+    ServerTunnel,
+    Tunnel,
+    TunnelFailed,
+    TunnelOpened,
+    TunnelRefused,
+    TunnelState,
+)
+from hyperion.proto.yamux.events import PeerWentAway
+from hyperion.proto.yamux.frame import HEADER_BYTES, GoAwayCode
+from hyperion.proto.yamux.session import YamuxLimits
+from tests.helpers.pair import (
+    ADMIN,
+    ADMIN_PUBLIC,
+    EXTENDED,
+    PSK,
+    SERVER,
+    SERVER_PUBLIC,
+    START,
+    Pair,
+    framed,
+    names,
+    new_client,
+    new_server,
+    raw_client,
+    raw_server,
+    split_records,
+    take_events,
+)
+
+PING_FRAME = b"\x00\x02\x00\x01" + bytes(4) + b"\xde\xad\xbe\xef"
+SYN_FRAME = b"\x00\x00\x00\x01\x00\x00\x00\x01\x00\x00\x00\x02\x00\x16"
+
+
+def message_1(**changes: Any) -> bytes:
+    """A good message 1 on the wire, or one with something changed."""
+    parts = {"static": ADMIN, "server_public": SERVER_PUBLIC, "psk": PSK, "ephemeral": b"\x55" * 32} | changes
+    return framed(Initiator(**parts).create_message_1())
+
+
+def feed(tunnel: Tunnel, *pieces: bytes, now: float = START) -> None:
+    for piece in pieces:
+        tunnel.receive_data(memoryview(piece), now)
+
+
+def asked(server: ServerTunnel | None = None) -> ServerTunnel:
+    """A server that waits for its driver's decision."""
+    server = server or new_server()
+    feed(server, message_1())
+    assert names(take_events(server)) == ["AdmissionRequested"]
+    return server
+
+
+def expect_silent(server: Tunnel, reason: str) -> None:
+    """The driver knows, the peer hears nothing; whatever comes is ignored; the deadline ends it."""
+    events = take_events(server)
+    assert isinstance(events[-1], TunnelRefused)
+    error = events[-1].error
+    assert isinstance(error, HandshakeError)
+    assert error.reason == reason
+    assert server.state is TunnelState.SILENT
+    feed(server, b"\x00\x60" + bytes(96), bytes(70_000))
+    assert take_events(server) == []
+    assert server.data_to_send() == []
+    assert server.next_timeout() == START + HANDSHAKE_TIMEOUT
+    server.handle_timeout(START + HANDSHAKE_TIMEOUT - 0.01)
+    assert server.state is TunnelState.SILENT
+    server.handle_timeout(START + HANDSHAKE_TIMEOUT)
+    assert take_events(server) == [TunnelFailed(error)]
+
+
+# --- the good way
+
+
+@pytest.mark.parametrize("cut", [1, 7, None])
+def test_handshake(cut: int | None) -> None:
+    pair = Pair()
+    pair.settle(cut)
+    assert pair.client.names == ["TunnelOpened", "RoundTrip"]
+    assert pair.server.names == ["AdmissionRequested", "TunnelOpened", "RoundTrip"]
+    assert pair.client.events[0] == TunnelOpened(SERVER_PUBLIC, PLAIN)
+    assert pair.server.events[1] == TunnelOpened(ADMIN_PUBLIC, PLAIN)
+    assert pair.client.tunnel.max_body == pair.server.tunnel.max_body == BASE_PLAINTEXT_BYTES - HEADER_BYTES
+
+
+def test_extended_handshake() -> None:
+    said = Parameters(x=1, frame=20_000, agent="server/1", time=5, ports=(22,), name="web1")
+    pair = Pair(client=new_client(own=EXTENDED), own=said)
+    pair.settle()
+    assert pair.client.events[0] == TunnelOpened(SERVER_PUBLIC, said)
+    assert pair.server.events[1] == TunnelOpened(ADMIN_PUBLIC, EXTENDED)
+    assert pair.client.tunnel.max_body == pair.server.tunnel.max_body == 20_000 - HEADER_BYTES
+
+
+def test_a_plain_client_hears_no_parameters() -> None:
+    server = asked()
+    server.admit(EXTENDED, START)
+    assert len(b"".join(server.data_to_send())) == 2 + 48
+
+
+def test_an_extended_client_with_a_plain_server_stays_plain() -> None:
+    client = new_client(own=EXTENDED)
+    raw_server(client)
+    assert client.max_body == BASE_PLAINTEXT_BYTES - HEADER_BYTES
+
+
+@pytest.mark.parametrize("extended", [False, True])
+def test_streams_carry_bytes_both_ways(extended: bool) -> None:
+    pair = Pair.opened(extended=extended)
+    near, far = pair.open_stream(b"\x00\x16")
+    pair.server.tunnel.mux.send_data(far, b"\x00" + b"a" * 100_000)
+    pair.client.tunnel.mux.send_data(near, b"b" * 100_000)
+    pair.settle()
+    assert pair.client.received == {1: b"\x00" + b"a" * 100_000}
+    assert pair.server.received == {1: b"\x00\x16" + b"b" * 100_000}
+
+
+def test_a_record_holds_no_more_than_agreed() -> None:
+    for extended, largest in ((False, BASE_PLAINTEXT_BYTES), (True, MAX_PLAINTEXT_BYTES)):
+        pair = Pair.opened(extended=extended)
+        near, _ = pair.open_stream()
+        pair.client.tunnel.mux.send_data(near, bytes(200_000))
+        sizes = [len(record) - 18 for record in pair.client.tunnel.data_to_send()]
+        assert sizes[0] == max(sizes) == largest
+        assert sum(sizes) == 200_000 + HEADER_BYTES
+
+
+def test_send_in_place_keeps_the_order() -> None:
+    pair = Pair.opened(extended=True)
+    near, _ = pair.open_stream(b"1")
+    tunnel = pair.client.tunnel
+    buffer = bytearray(HEADER_BYTES + tunnel.max_body)
+    tunnel.mux.send_data(near, b"2")
+    buffer[HEADER_BYTES:] = b"3" * tunnel.max_body
+    tunnel.send_in_place(near, memoryview(buffer), tunnel.max_body)
+    buffer[:] = bytes(len(buffer))  # it is free again
+    tunnel.send_in_place(near, memoryview(buffer), 1)
+    tunnel.mux.send_data(near, b"4")
+    pair.settle()
+    assert pair.server.received[1] == b"12" + b"3" * tunnel.max_body + b"\x004"
+
+
+def test_send_in_place_before_the_keys() -> None:
+    client = new_client()
+    stream = client.mux.open_stream()
+    with pytest.raises(LocalProtocolError, match="not open"):
+        client.send_in_place(stream, memoryview(bytearray(20)), 1)
+
+
+def test_timers_while_open() -> None:
+    pair = Pair.opened()
+    assert pair.client.tunnel.next_timeout() == START + 6.0
+    pair.advance(6.0)
+    assert pair.client.names[-1] == pair.server.names[-1] == "RoundTrip"
+    pair.advance(6.0, settle=False)
+    for side in (pair.client, pair.server):
+        side.wire.clear()
+    for _ in range(2):
+        pair.advance(6.0, settle=False)
+    failures = [side.events[-1] for side in (pair.client, pair.server)]
+    for failure in failures:
+        assert isinstance(failure, TunnelFailed)
+        assert isinstance(failure.error, RemoteProtocolError)
+        assert failure.error.reason == "keepalive-timeout"
+    assert pair.client.tunnel.next_timeout() is None
+
+
+def test_an_open_tunnel_keeps_no_long_lived_secret() -> None:
+    pair = Pair.opened()
+    for tunnel in (pair.client.tunnel, pair.server.tunnel):
+        found, todo = {id(tunnel)}, [vars(tunnel)]
+        while todo:
+            for thing in gc.get_referents(todo.pop()):
+                if id(thing) not in found and not isinstance(thing, type) and not callable(thing):
+                    found.add(id(thing))
+                    assert not isinstance(thing, X25519PrivateKey)
+                    assert not isinstance(thing, bytes) or thing not in (ADMIN, SERVER, PSK)
+                    todo.append(thing)
+
+
+# --- the client's handshake goes wrong
+
+
+@pytest.mark.parametrize("length", [b"\x00\x00", (MESSAGE_MAX_BYTES + 1).to_bytes(2, "big"), b"\xff\xff"])
+def test_client_refuses_lengths(length: bytes) -> None:
+    client = new_client()
+    feed(client, length)
+    assert names(take_events(client)) == ["TunnelFailed"]
+    assert client.state is TunnelState.FAILED
+
+
+@pytest.mark.parametrize("message", [bytes(1), bytes(47), bytes(48), bytes(MESSAGE_MAX_BYTES)])
+def test_client_refuses_message_2(message: bytes) -> None:
+    client = new_client()
+    feed(client, framed(message))
+    assert names(take_events(client)) == ["TunnelFailed"]
+
+
+@pytest.mark.parametrize("payload", [b"\x01", b"\x81\xa5agent\xa1\xff", b"\x81\xa5frame\x00", b"\x80" * 1025])
+def test_client_refuses_parameters(payload: bytes) -> None:
+    client = new_client()
+    raw_server(client, payload=payload)
+    (event,) = take_events(client)
+    assert isinstance(event, TunnelFailed)
+    assert isinstance(event.error, HandshakeError)
+    assert event.error.reason == "malformed"
+
+
+def test_client_deadline() -> None:
+    client = new_client()
+    client.data_to_send()
+    assert client.next_timeout() == START + HANDSHAKE_TIMEOUT
+    client.handle_timeout(START + HANDSHAKE_TIMEOUT)
+    (event,) = take_events(client)
+    assert isinstance(event, TunnelFailed)
+    assert isinstance(event.error, HandshakeError)
+    assert event.error.reason == "handshake-timeout"
+    assert client.next_timeout() is None
+
+
+def test_client_with_a_useless_server_key() -> None:
+    with pytest.raises(HandshakeError) as caught:
+        ClientTunnel(static=ADMIN, server_public=bytes(32), psk=PSK, ephemeral=b"\x33" * 32, now=START)
+    assert caught.value.reason == "bad-server-key"
+
+
+# --- the server's handshake goes wrong: it always ends in silence
+
+
+@pytest.mark.parametrize("length", [b"\x00\x00", (MESSAGE_MAX_BYTES + 1).to_bytes(2, "big"), b"\xff\xff"])
+def test_server_refuses_lengths(length: bytes) -> None:
+    server = new_server()
+    feed(server, length)
+    expect_silent(server, "malformed")
+
+
+@pytest.mark.parametrize("size", [1, 32, 95, 96, 97, MESSAGE_MAX_BYTES])
+def test_server_refuses_message_1(size: int) -> None:
+    server = new_server()
+    feed(server, framed(bytes(size)))
+    expect_silent(server, "malformed")
+
+
+@pytest.mark.parametrize("payload", [b"\x01", b"\x81\xa5agent\xa1\xff", b"\x81\xa5frame\x00", b"\x80" * 1025])
+def test_server_refuses_parameters(payload: bytes) -> None:
+    server = new_server()
+    feed(server, message_1(payload=payload))
+    expect_silent(server, "malformed")
+
+
+def test_server_refuses_a_replay() -> None:
+    seen = SeenEphemerals()
+    asked(new_server(seen=seen)).admit(PLAIN, START)
+    server = new_server(seen=seen)
+    feed(server, message_1())
+    expect_silent(server, "replay")
+
+
+def test_strangers_cannot_make_the_server_forget() -> None:
+    """Anyone who knows the server's key can make a good message 1: only admitted ones are remembered."""
+    seen = SeenEphemerals(limit=2)
+    asked(new_server(seen=seen)).admit(PLAIN, START)
+    for number in range(3):
+        stranger = new_server(seen=seen)
+        feed(stranger, message_1(static=b"\x66" * 32, ephemeral=bytes([number + 1]) * 32))
+        stranger.refuse("unknown-static-key")
+    server = new_server(seen=seen)
+    feed(server, message_1())
+    expect_silent(server, "replay")
+
+
+def test_server_refuses_who_is_not_listed() -> None:
+    server = asked()
+    server.refuse("unknown-static-key")
+    expect_silent(server, "unknown-static-key")
+
+
+def test_server_deadline_during_the_handshake() -> None:
+    for prepare in (new_server, asked, raw_client):
+        prepared = prepare()
+        server = prepared if isinstance(prepared, ServerTunnel) else prepared.side.tunnel
+        server.data_to_send()
+        server.handle_timeout(START + HANDSHAKE_TIMEOUT)
+        (event,) = take_events(server)
+        assert isinstance(event, TunnelFailed)
+        assert isinstance(event.error, HandshakeError)
+        assert event.error.reason == "handshake-timeout"
+
+
+def test_server_needs_the_proof() -> None:
+    """A client with the right key but another PSK, or one that replays: it cannot make a record that opens."""
+    server = asked()
+    server.admit(PLAIN, START)
+    server.data_to_send()
+    assert server.state is TunnelState.PROOF
+    feed(server, b"\x00\x1c" + bytes(28))
+    expect_silent(server, "bad-psk")
+
+
+def test_server_says_nothing_before_the_proof() -> None:
+    server = asked()
+    server.admit(PLAIN, START)
+    assert len(b"".join(server.data_to_send())) == 50
+    assert server.data_to_send() == []
+
+
+def test_an_empty_record_is_proof() -> None:
+    pair = raw_client()
+    writer = pair.writer
+    good = writer.seal(memoryview(b"\x00"))
+    feed(pair.side.tunnel, bytes(good))
+    assert names(take_events(pair.side.tunnel)) == ["TunnelOpened"]
+
+
+def test_bytes_right_behind_message_1_are_refused() -> None:
+    """Nobody has keys yet."""
+    for size in (1, 20, 60_000):
+        server = new_server()
+        feed(server, message_1() + b"\x00\x1c" + bytes(size))
+        assert names(take_events(server)) == ["AdmissionRequested"]
+        server.admit(PLAIN, START)
+        server.data_to_send()
+        feed(server, bytes(40))
+        expect_silent(server, "bad-psk")
+
+
+def test_little_is_kept_while_the_driver_decides() -> None:
+    server = asked()
+    for _ in range(20):
+        feed(server, bytes(60_000))
+    held = sum(len(value) for value in vars(server).values() if isinstance(value, bytes | bytearray))
+    assert held <= 2 * MESSAGE_MAX_BYTES
+    server = new_server()
+    feed(server, message_1() + bytes(60_000))
+    held = sum(len(value) for value in vars(server).values() if isinstance(value, bytes | bytearray))
+    assert held <= 2 * MESSAGE_MAX_BYTES
+
+
+def test_nothing_is_kept_of_a_refused_client() -> None:
+    server = new_server()
+    feed(server, framed(bytes(96)) + bytes(60_000))
+    assert sum(len(value) for value in vars(server).values() if isinstance(value, bytes | bytearray)) <= 32
+
+
+@pytest.mark.parametrize("cause", ["end of stream", "deadline"])
+def test_a_decision_that_comes_too_late_does_nothing(cause: str) -> None:
+    server = new_server()
+    feed(server, message_1())
+    if cause == "deadline":
+        server.handle_timeout(START + HANDSHAKE_TIMEOUT)
+    else:
+        server.receive_eof()
+    server.admit(PLAIN, START)
+    server.refuse("unknown-static-key")
+    assert names(take_events(server)) == ["AdmissionRequested", "TunnelFailed"]
+    assert server.data_to_send() == []
+
+
+def test_a_decision_that_nobody_asked_for() -> None:
+    with pytest.raises(LocalProtocolError, match="nobody asked"):
+        new_server().admit(PLAIN, START)
+    pair = Pair.opened()
+    assert isinstance(pair.server.tunnel, ServerTunnel)
+    with pytest.raises(LocalProtocolError, match="nobody asked"):
+        pair.server.tunnel.admit(PLAIN, START)
+    with pytest.raises(LocalProtocolError, match="nobody asked"):
+        pair.server.tunnel.refuse("too-late")
+
+
+def test_a_tunnel_has_a_role() -> None:
+    tunnel = Tunnel(client=True, own=PLAIN, deadline=START, limits=YamuxLimits())
+    with pytest.raises(LocalProtocolError, match="role"):
+        feed(tunnel, framed(b"x"))
+
+
+# --- the end
+
+
+def test_end_of_stream() -> None:
+    for size, reason in ((0, "peer-closed"), (1, "truncated"), (10, "truncated")):
+        peer = raw_client()
+        feed(peer.side.tunnel, peer.records(PING_FRAME)[: 30 + size], peer.records(PING_FRAME)[:size])
+        take_events(peer.side.tunnel)
+        peer.side.tunnel.receive_eof()
+        peer.side.tunnel.receive_eof()
+        (event,) = take_events(peer.side.tunnel)
+        assert isinstance(event, TunnelFailed)
+        assert isinstance(event.error, RecordError)
+        assert event.error.reason == reason
+
+
+def test_end_of_stream_of_a_refused_client() -> None:
+    server = new_server()
+    feed(server, b"\x00\x00")
+    server.receive_eof()
+    refused, failed = take_events(server)
+    assert isinstance(refused, TunnelRefused)
+    assert failed == TunnelFailed(refused.error)
+
+
+def test_what_came_before_a_bad_record_counts() -> None:
+    """Whether the bad record comes in the same read or in the next must make no difference."""
+    for together in (False, True):
+        peer = raw_client()
+        tunnel = peer.side.tunnel
+        good = peer.records(SYN_FRAME)
+        bad = bytearray(peer.records(PING_FRAME))
+        bad[-1] ^= 1
+        feed(tunnel, *([good + bad] if together else [good, bytes(bad)]))
+        events = take_events(tunnel)
+        assert names(events) == ["TunnelOpened", "StreamOpened", "StreamData", "TunnelFailed"]
+        assert isinstance(events[-1], TunnelFailed)
+        assert isinstance(events[-1].error, RecordError)
+
+
+def test_events_that_wait_are_not_lost_in_a_failure() -> None:
+    peer = raw_client()
+    peer.send(SYN_FRAME)
+    peer.side.tunnel.receive_eof()
+    assert names(take_events(peer.side.tunnel)) == ["TunnelOpened", "StreamOpened", "StreamData", "TunnelFailed"]
+    assert take_events(peer.side.tunnel) == []
+
+
+def test_the_first_fault_is_the_one_that_is_told() -> None:
+    peer = raw_client()
+    peer.send(PING_FRAME)
+    take_events(peer.side.tunnel)
+    peer.send(b"\x00\x09" + bytes(10))  # no such type of frame
+    peer.side.tunnel.receive_eof()
+    (event,) = take_events(peer.side.tunnel)
+    assert isinstance(event, TunnelFailed)
+    assert isinstance(event.error, YamuxError)
+
+
+def test_a_violation_is_answered_by_a_go_away() -> None:
+    pair = Pair.opened()
+    _, far = pair.open_stream()
+    pair.client.tunnel.mux.send_data(pair.client.tunnel.mux.open_stream(), b"x")
+    pair.server.tunnel.fail(YamuxError("a test", go_away=GoAwayCode.INTERNAL_ERROR))
+    pair.settle()
+    assert isinstance(pair.server.events[-1], TunnelFailed)
+    assert pair.client.events[-1] == PeerWentAway(GoAwayCode.INTERNAL_ERROR)
+    pair.client.tunnel.receive_eof()
+    pair.collect()
+    assert isinstance(pair.client.events[-1], TunnelFailed)
+    assert far.gone
+
+
+def test_after_the_end_nothing_happens() -> None:
+    pair = Pair.opened()
+    near, _ = pair.open_stream()
+    tunnel = pair.client.tunnel
+    error = HandshakeError("a test")
+    tunnel.fail(error)
+    tunnel.fail(HandshakeError("another"))
+    assert take_events(tunnel) == [TunnelFailed(error)]
+    pair.server.tunnel.handle_timeout(START + 100)
+    for record in split_records(b"".join(pair.server.tunnel.data_to_send())):
+        feed(tunnel, record)
+    tunnel.handle_timeout(START + 1_000)
+    tunnel.receive_eof()
+    assert take_events(tunnel) == []
+    assert tunnel.data_to_send() == []
+    assert tunnel.next_timeout() is None
+    with pytest.raises(LocalProtocolError):
+        tunnel.send_in_place(near, memoryview(bytearray(20)), 1)
