@@ -8,7 +8,7 @@ doubled, so it cannot be reversed.
 
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import Final
+from typing import Final, TypeGuard
 
 #: Longest string value, characters. A name, a path or an error's text fits; 1 MiB from a peer does not.
 MAX_TEXT_CHARS: Final = 256
@@ -55,6 +55,9 @@ def _flatten(prefix: str, fields: Mapping[str, object], flat: dict[str, Value], 
     """Fill ``flat``; the number of fields for which there was no room."""
     omitted = 0
     for name, value in fields.items():
+        if _is_plain(value) and type(name) is str and not prefix and len(flat) < MAX_FIELDS:
+            flat[_clean_key(name)] = value  # nearly every field comes this way, so it comes first
+            continue
         if value is None:
             continue
         key = _clean_key(prefix + name if isinstance(name, str) else f"{prefix}<{type(name).__name__}>")
@@ -67,6 +70,13 @@ def _flatten(prefix: str, fields: Mapping[str, object], flat: dict[str, Value], 
         else:
             flat[key] = clean_value(value, depth)
     return omitted
+
+
+def _is_plain(value: object) -> TypeGuard[Scalar]:
+    """Fit for a line as it is: a short printable text or a number that any index takes."""
+    if type(value) is str:
+        return len(value) <= MAX_TEXT_CHARS and value.isprintable()
+    return type(value) is int and -MAX_INTEGER <= value <= MAX_INTEGER
 
 
 def clean_value(value: object, depth: int = MAX_DEPTH) -> Value:
