@@ -124,33 +124,37 @@ class Connector:
     ) -> TunnelConnection:
         target = self.target
         loop = asyncio.get_running_loop()
-
-        def protocol() -> TunnelConnection:
-            tunnel = ClientTunnel(
-                static=target.static_secret,
-                server_public=target.server_public,
-                psk=target.psk,
-                ephemeral=token_bytes(KEY_BYTES),
-                now=time.monotonic(),
-                own=Parameters(x=LEVEL, frame=MAX_PLAINTEXT_BYTES, agent=f"hyperion/{__version__}"),
-                handshake_timeout=handshake_timeout,
-            )
-            return TunnelConnection(tunnel, session)
-
         try:
+            # Also before there is a socket: a factory that raises, for an unusable server key, makes the loop forget it
+            # unclosed.
+            self._new_tunnel(handshake_timeout)
             async with asyncio.timeout(connect_timeout):
-                _, connection = await loop.create_connection(protocol, target.host, target.port)
-        except (OSError, HandshakeError) as error:  # TimeoutError is an OSError
+                _, connection = await loop.create_connection(
+                    lambda: TunnelConnection(self._new_tunnel(handshake_timeout), session), target.host, target.port
+                )
+        except (OSError, UnicodeError, HandshakeError) as error:  # TimeoutError is an OSError
             step = Step("connect", _milliseconds(started, time.monotonic()), False)
             raise _connect_failed(error, target, step) from None
         return connection
+
+    def _new_tunnel(self, handshake_timeout: float) -> ClientTunnel:
+        target = self.target
+        return ClientTunnel(
+            static=target.static_secret,
+            server_public=target.server_public,
+            psk=target.psk,
+            ephemeral=token_bytes(KEY_BYTES),
+            now=time.monotonic(),
+            own=Parameters(x=LEVEL, frame=MAX_PLAINTEXT_BYTES, agent=f"hyperion/{__version__}"),
+            handshake_timeout=handshake_timeout,
+        )
 
 
 def _milliseconds(start: float, end: float) -> float:
     return round((end - start) * 1000, 2)
 
 
-def _connect_failed(error: OSError | HandshakeError, target: Target, step: Step) -> ConnectFailed:
+def _connect_failed(error: OSError | UnicodeError | HandshakeError, target: Target, step: Step) -> ConnectFailed:
     where = f"{target.host}:{target.port}"
     if isinstance(error, HandshakeError):
         message, reason = "the configured server key is not a usable key", error.reason
@@ -161,7 +165,7 @@ def _connect_failed(error: OSError | HandshakeError, target: Target, step: Step)
     elif isinstance(error, ConnectionRefusedError):
         message, reason = f"connection refused by {where}", "refused"
         hint = "nothing listens there: is hyperion-server running, and is this its port?"
-    elif isinstance(error, socket.gaierror):
+    elif isinstance(error, socket.gaierror | UnicodeError):  # the latter: a name that cannot even be asked for
         message, reason = f"cannot resolve {target.host}", "unresolved"
         hint = "check addr in the configuration, and this machine's name resolution"
     else:

@@ -21,6 +21,7 @@ class Deadlines(Generic[Item]):
         self._expired = expired
         self._due: OrderedDict[Item, float] = OrderedDict()
         self._timer: asyncio.TimerHandle | None = None
+        self._sweeping = False
 
     def __len__(self) -> int:
         return len(self._due)
@@ -28,7 +29,7 @@ class Deadlines(Generic[Item]):
     def add(self, item: Item) -> None:
         """The clock runs for ``item``."""
         self._due[item] = monotonic() + self._seconds
-        if self._timer is None:
+        if self._timer is None and not self._sweeping:
             self._arm()
 
     def remove(self, item: Item) -> None:
@@ -58,11 +59,16 @@ class Deadlines(Generic[Item]):
 
     def _sweep(self) -> None:
         self._timer = None
-        now = monotonic()
-        while self._due:
-            item, at = next(iter(self._due.items()))
-            if at > now:
+        self._sweeping = True  # ``expired`` may add: the sweep sets the one timer when it is through
+        try:
+            now = monotonic()
+            while self._due:
+                item, at = next(iter(self._due.items()))
+                if at > now:
+                    break
+                del self._due[item]
+                self._expired(item)
+        finally:
+            self._sweeping = False
+            if self._due:
                 self._arm()
-                return
-            del self._due[item]
-            self._expired(item)

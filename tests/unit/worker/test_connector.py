@@ -1,0 +1,116 @@
+"""One attempt to reach a server, and how each kind of failure is told."""
+
+import asyncio
+import contextlib
+import gc
+
+import msgspec
+import pytest
+
+from hyperion.proto.errors import HandshakeError
+from hyperion.worker.connector import ConnectFailed, Connector, Step, Target, TunnelSession
+from tests.helpers.rig import ADMIN_SECRET, PSK, SERVER, Rig, service
+from tests.peer.services import closed_port
+
+pytestmark = pytest.mark.both_loops
+
+
+def target(port: int, **changes: object) -> Target:
+    return msgspec.structs.replace(Target("web1", "127.0.0.1", port, SERVER, ADMIN_SECRET, PSK), **changes)
+
+
+async def failure(to: Target, **timeouts: float) -> ConnectFailed:
+    with pytest.raises(ConnectFailed) as caught:
+        await Connector(to).connect(TunnelSession(), **timeouts)
+    return caught.value
+
+
+async def silence(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await reader.read()
+
+
+async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await reader.readexactly(10)
+
+
+async def test_both_steps_are_timed_and_the_server_proves_itself() -> None:
+    async with Rig(9) as rig:
+        session = TunnelSession()
+        connection, steps = await Connector(rig.target()).connect(session)
+        assert [(step.name, step.ok) for step in steps] == [("connect", True), ("handshake", True)]
+        assert all(0 <= step.milliseconds < 5000 for step in steps)
+        assert (await session.proven or 0) > 0
+        assert session.parameters.name == "rig"
+        assert session.parameters.ports == (9,)
+        connection.close(HandshakeError("enough"))
+        await session.closed
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"port": 0}, "refused"),
+        ({"host": "no-such-host.invalid"}, "unresolved"),
+        ({"host": "a" * 70 + ".example"}, "unresolved"),
+        ({"server_public": bytes(32)}, "bad-server-key"),
+    ],
+)
+async def test_without_a_connection(changes: dict[str, object], reason: str) -> None:
+    error = await failure(target(closed_port(), **{key: value for key, value in changes.items() if key != "port"}))
+    assert error.reason == reason
+    assert error.hint
+    assert [(step.name, step.ok) for step in error.steps] == [("connect", False)]
+
+
+async def test_an_unusable_server_key_leaves_no_socket_behind() -> None:
+    async with service(silence) as port:
+        error = await failure(target(port, server_public=bytes(32)))
+        assert "key" in str(error)
+        gc.collect()  # an unclosed socket would be a warning, and warnings are errors
+
+
+async def test_a_server_that_says_nothing() -> None:
+    async with service(silence) as port:
+        error = await failure(target(port), handshake_timeout=0.1)
+        assert error.reason == "handshake-timeout"
+        assert [(step.name, step.ok) for step in error.steps] == [("connect", True), ("handshake", False)]
+
+
+async def test_a_server_that_hangs_up() -> None:
+    async with service(hang_up) as port:
+        assert (await failure(target(port))).reason == "handshake-refused"
+
+
+async def test_another_psk() -> None:
+    async with Rig(9) as rig:
+        assert (await failure(target(rig.server_port, psk=bytes(32)))).reason == "bad-psk"
+
+
+async def test_an_unknown_client_hears_nothing_until_the_deadline() -> None:
+    async with Rig(9, handshake_timeout=0.3) as rig:
+        error = await failure(target(rig.server_port, static_secret=bytes([7] * 32)))
+        assert error.reason == "handshake-refused"
+        assert 250 < error.steps[1].milliseconds < 1500
+
+
+async def test_giving_up_closes_the_connection() -> None:
+    ended = asyncio.Event()
+
+    async def wait_for_the_end(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(ConnectionError):
+            await reader.read()
+        ended.set()
+
+    async with service(wait_for_the_end) as port:
+        attempt = asyncio.create_task(Connector(target(port)).connect(TunnelSession()))
+        done, _ = await asyncio.wait([attempt], timeout=0.2)
+        assert not done
+        attempt.cancel()
+        async with asyncio.timeout(5):
+            await ended.wait()
+        assert (await asyncio.gather(attempt, return_exceptions=True))[0].__class__ is asyncio.CancelledError
+
+
+def test_no_secret_shows() -> None:
+    assert repr(target(1)) == "Target('web1', '127.0.0.1', 1)"
+    assert Step("connect", 1.5, True).milliseconds == 1.5

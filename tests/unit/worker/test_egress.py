@@ -1,0 +1,22 @@
+import pytest
+
+from hyperion.proto.control import AdminRule
+from hyperion.worker.egress import Admins, allowed
+
+ALICE = AdminRule(b"a" * 32, "alice", (22, 5432))
+BOB = AdminRule(b"b" * 32, "bob", ())
+
+
+def test_only_listed_keys_are_found() -> None:
+    admins = Admins((ALICE, BOB))
+    assert admins.find(b"a" * 32) is ALICE
+    assert admins.find(b"b" * 32) is BOB
+    for other in (b"", b"a" * 31, b"a" * 33, b"a" * 31 + b"b", b"\0" * 32):
+        assert admins.find(other) is None
+    assert Admins(()).find(b"a" * 32) is None
+
+
+@pytest.mark.parametrize("rule", [ALICE, BOB, None])
+def test_nothing_is_allowed_that_is_not_listed(rule: AdminRule | None) -> None:
+    listed = rule.allow if rule else ()
+    assert tuple(port for port in range(65_536) if allowed(rule, port)) == listed
