@@ -18,8 +18,8 @@ MAX_QUEUED_LINES: Final = 4_096
 MAX_QUEUED_BYTES: Final = 1024 * 1024
 #: Bytes per write: PIPE_BUF on Linux. A pipe takes such a write whole, so lines of processes that share it never mix.
 MAX_WRITE_BYTES: Final = 4_096
-#: Lines are gathered for so long before they are written, seconds. Every time the thread wakes it takes the interpreter from
-#: the loop: measured, a wake-up for each line cost three times as much as the line.
+#: Lines are gathered for so long before they are written, seconds. Every time the thread wakes it takes the interpreter
+#: from the loop: measured, a wake-up for each line cost three times as much as the line.
 GATHER_SECONDS: Final = 0.02
 #: Pause before another attempt when a non-blocking descriptor is full, seconds.
 RETRY_SECONDS: Final = 0.05

@@ -34,7 +34,7 @@ from hyperion.proto.yamux.events import (
 )
 from hyperion.proto.yamux.frame import HEADER_BYTES, GoAwayCode
 from hyperion.proto.yamux.stream import YamuxStream
-from hyperion.worker.buffers import local_buffer, tunnel_buffer
+from hyperion.worker.buffers import TUNNEL_READ_BYTES, local_buffer, tunnel_buffer
 from hyperion.worker.scheduler import Scheduler
 
 #: Bytes that wait in our own memory for the kernel before local sockets are no longer read: two of the largest records.
@@ -206,6 +206,10 @@ class TunnelConnection(asyncio.BufferedProtocol):
         now = monotonic()
         self.tunnel.receive_data(tunnel_buffer[:nbytes], now)
         self._handle_events()
+        if nbytes == TUNNEL_READ_BYTES and self._transport is not None:
+            # There is more. libuv would go on reading for up to 32 buffers, 12 ms and more; others want their turn.
+            self._transport.pause_reading()
+            self.loop.call_soon(self._read_on)
 
     def eof_received(self) -> bool:
         """No half-close below yamux: the end of the TCP stream is the end of the tunnel."""
@@ -304,6 +308,10 @@ class TunnelConnection(asyncio.BufferedProtocol):
             transport.write(record)
         if self.scheduler.blocked and transport.get_write_buffer_size() > MAX_UNSENT_BYTES:
             self._give_up()
+
+    def _read_on(self) -> None:
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.resume_reading()
 
     def _abort(self) -> None:
         """The peer did not take our last words."""

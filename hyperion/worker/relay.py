@@ -23,6 +23,8 @@ from hyperion.worker.scheduler import QUANTUM_BYTES
 #: Bytes that wait in our memory for a slow local application before its peer gets no more credit.
 LOCAL_HIGH_BYTES = 64 * 1024
 
+#: Full reads of one local socket in a row: 256 KiB, a third of a millisecond.
+MAX_BURST = 4
 #: Largest read of a local socket whose stream is not ready yet.
 EARLY_READ_BYTES = 16 * 1024
 
@@ -34,6 +36,7 @@ class Relay(asyncio.BufferedProtocol, StreamOwner):
     """Base of both directions of opening. Subclasses open the stream or the socket and then call ``_start``."""
 
     __slots__ = (
+        "_burst",
         "_credit_owed",
         "_early_out",
         "_ended",
@@ -63,6 +66,7 @@ class Relay(asyncio.BufferedProtocol, StreamOwner):
         self._transport: asyncio.Transport | None = None
         self._started = False
         self._early_out = b""  # from the local socket, before the stream was ready for it
+        self._burst = 0  # full reads since the last pause
         self._held = False  # not reading: waiting for its turn
         self._write_paused = False
         self._credit_owed = 0  # bytes given to the transport while it was full
@@ -138,7 +142,10 @@ class Relay(asyncio.BufferedProtocol, StreamOwner):
             return  # about to be closed: nobody wants it any more
         self.bytes_out += nbytes
         connection.send_from_buffer(stream, nbytes)
-        connection.scheduler.sent(self, nbytes)
+        scheduler = connection.scheduler
+        scheduler.sent(self, nbytes)
+        if nbytes >= scheduler.read_limit and not self._held:
+            self._breathe()
         if not stream.send_window and self._transport is not None and not self._held:
             self._transport.pause_reading()
 
@@ -219,6 +226,14 @@ class Relay(asyncio.BufferedProtocol, StreamOwner):
             and not self._transport.is_closing()
         ):
             self._transport.resume_reading()
+
+    def _breathe(self) -> None:
+        """There is more to read. libuv would go on for up to 32 buffers; after a few, others get their turn."""
+        self._burst += 1
+        if self._burst >= MAX_BURST and self._transport is not None:
+            self._burst = 0
+            self._transport.pause_reading()
+            asyncio.get_running_loop().call_soon(self._read_if_allowed)
 
     def _keep_early(self, size: int) -> None:
         """uvloop reads once although we paused before it began: keep that for the start, and pause for good."""
