@@ -103,7 +103,8 @@ class Member:
         try:
             process, channel = await self._launch()
         except (OSError, EOFError) as error:
-            life.cause = f"it could not be started: {type(error).__name__}"
+            detail = error.strerror if isinstance(error, OSError) else None
+            life.cause = f"it could not be started: {detail or type(error).__name__}"
             return
         self._process, self._channel, self._heard_at = process, channel, _now()
         life.pid = process.pid

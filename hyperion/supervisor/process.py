@@ -27,8 +27,9 @@ from hyperion.supervisor.child import enter
 #: Windows has no fork, so no fork server: children are fresh interpreters there.
 FORK_SERVER = "forkserver" in multiprocessing.get_all_start_methods()
 
-#: Sockets that can be handed to one child at its start: the standard library passes 256 descriptors, and takes five.
-MAX_LISTENERS = 250
+#: Sockets that can be handed to one child at its start. Linux passes 253 descriptors in one message (SCM_MAX_FD in
+#: linux/net/scm.h) and five are taken: two pipes, the fork server's, the tracker's and the control channel.
+MAX_LISTENERS = 248
 
 #: What must not reach a child before it has its own handlers.
 _HELD_SIGNALS = {signal.SIGINT, signal.SIGTERM} | ({signal.SIGHUP} if sys.platform != "win32" else set())

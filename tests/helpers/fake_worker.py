@@ -28,6 +28,7 @@ from hyperion.proto.control import (
 )
 
 HEARTBEAT_INTERVAL = 0.1
+BEAT = Heartbeat(1, 2, 3, 4, 5, 6)
 Control = Channel[SupervisorToWorker]
 Sockets = list[socket.socket]
 
@@ -51,8 +52,8 @@ class Obedient:
 
     async def beat(self) -> None:
         while True:
-            self.channel.send(Heartbeat(1, 2, 3, 4, 5, 6))
             await asyncio.sleep(HEARTBEAT_INTERVAL)
+            self.channel.send(BEAT)
 
     async def obey(self) -> None:
         while True:
@@ -78,6 +79,7 @@ async def _serve(channel_socket: socket.socket, listeners: Sockets, *, drains: b
     if isinstance(config, ClientWorkerConfig):
         channel.send(TunnelState(1, config.pool_size, None, 0.01))
     channel.send(Ready(os.getpid()))
+    channel.send(BEAT)
     beating = asyncio.create_task(worker.beat())
     await worker.obey()
     beating.cancel()

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from hyperion.supervisor.process import MAX_LISTENERS
 from tests.helpers.supervised import Supervised, ask, open_pidfds, supervised, wait_until_ended
 
 LOOPS = pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
@@ -50,7 +51,8 @@ def test_announces_what_listens_when_the_workers_are_ready(settings: Path, loop:
         assert [(server, port) for _, server, port in made] == [("web1", 22), ("db1", 5432), ("web1", 80)]
         assert [local.rpartition(":")[0] for local, _, _ in made] == ["127.0.0.1", "127.0.0.1", "[::1]"]
         pids = pids_by_name(program, 2)
-        answers = [int(ask(port, host)[0]) for port, host in zip(ports(program), ("127.0.0.1", "127.0.0.1", "::1"))]
+        places = zip(ports(program), ("127.0.0.1", "127.0.0.1", "::1"), strict=True)
+        answers = [int(ask(port, host)[0]) for port, host in places]
         assert answers == [pids["web1"], pids["db1"], pids["web1"]]
         assert Path(f"/proc/{pids['db1']}/comm").read_text(encoding="utf-8") == "hyp-db1\n"
         program.send(signal.SIGTERM)
@@ -158,14 +160,14 @@ def test_a_local_address_in_use_is_an_error_at_the_start(settings: Path) -> None
 
 
 def test_too_many_forwards_for_one_worker_are_an_error_at_the_start(settings: Path) -> None:
-    forwards = [["127.0.0.1:0", "web1", 1]] * 251
+    forwards = [["127.0.0.1:0", "web1", 1]] * (MAX_LISTENERS + 1)
     with supervised("client", settings, {**BOTH, "forwards": forwards}) as program:
         assert program.wait() == 78
         assert "too many forwards for web1" in program.lines[-1]["failed"]
 
 
 def test_as_many_forwards_as_one_worker_can_have(settings: Path) -> None:
-    forwards = [["127.0.0.1:0", "web1", 1]] * 250
+    forwards = [["127.0.0.1:0", "web1", 1]] * MAX_LISTENERS
     with supervised("client", settings, {**BOTH, "forwards": forwards}) as program:
         ask(ports(program)[-1])
 
