@@ -29,8 +29,6 @@ from hyperion.proto.yamux.events import (
 from hyperion.proto.yamux.frame import (
     ACK,
     FIN,
-    HEADER,
-    HEADER_BYTES,
     INITIAL_WINDOW_BYTES,
     MAX_U32,
     RST,
@@ -41,6 +39,7 @@ from hyperion.proto.yamux.frame import (
     encode_header,
 )
 from hyperion.proto.yamux.keepalive import KeepAlive
+from hyperion.proto.yamux.parser import FrameParser, HeaderFields
 from hyperion.proto.yamux.stream import YamuxStream
 from hyperion.proto.yamux.window import CONNECTION_BUDGET_BYTES, MAX_STREAM_WINDOW_BYTES, ReceiveWindow, WindowBudget
 
@@ -67,10 +66,11 @@ class YamuxLimits(msgspec.Struct, frozen=True):
 _DEFAULT_LIMITS = YamuxLimits()
 
 
-class YamuxSession:
+class YamuxSession(FrameParser):
     """One side of a session. ``client`` says which: it opens streams with odd ids, and alone opens any."""
 
     def __init__(self, *, client: bool, limits: YamuxLimits = _DEFAULT_LIMITS) -> None:
+        super().__init__()
         self._client = client
         self._limits = limits
         self._streams: dict[int, YamuxStream] = {}
@@ -81,10 +81,7 @@ class YamuxSession:
         self._next_id = 1
         self._budget = WindowBudget(limits.window_budget)
         self._keepalive = KeepAlive()
-        self._over = False
-        # the parser: the part of a header that has come, and the Data body that is under way
-        self._header = b""
-        self._body_left = 0
+        # the Data body that is under way
         self._body_stream: YamuxStream | None = None
         self._body_finishes = False
 
@@ -227,33 +224,7 @@ class YamuxSession:
         except YamuxError as error:
             self.fail(error)
 
-    def _parse(self, data: memoryview, now: float) -> None:
-        position = 0
-        end = len(data)
-        while not self._over:
-            if self._body_left:
-                piece = data[position : position + self._body_left]
-                position += len(piece)
-                self._on_body(piece)
-                if self._body_left:
-                    return
-            elif self._header:
-                wanted = HEADER_BYTES - len(self._header)
-                self._header += data[position : position + wanted]
-                position += wanted
-                if len(self._header) < HEADER_BYTES:
-                    return
-                header, self._header = self._header, b""
-                self._on_frame(HEADER.unpack(header), now)
-            elif end - position >= HEADER_BYTES:
-                fields = HEADER.unpack_from(data, position)
-                position += HEADER_BYTES
-                self._on_frame(fields, now)
-            else:
-                self._header = bytes(data[position:])
-                return
-
-    def _on_frame(self, fields: tuple[int, int, int, int, int], now: float) -> None:
+    def _on_frame(self, fields: HeaderFields, now: float) -> None:
         version, kind, flags, stream_id, length = fields
         if version != VERSION:
             raise YamuxError("unknown version of yamux", go_away=None)
@@ -291,14 +262,11 @@ class YamuxSession:
 
     def _on_body(self, piece: memoryview) -> None:
         """Some bytes of the Data body that is under way."""
-        size = len(piece)
-        self._body_left -= size
         stream = self._body_stream
         if stream is None or stream.gone:
             return  # the application let go of it meanwhile
-        if size:
-            stream.bytes_received += size
-            self._events.append(StreamData(stream, piece))
+        stream.bytes_received += len(piece)
+        self._events.append(StreamData(stream, piece))
         if not self._body_left and self._body_finishes:
             self._on_finish(stream)
 

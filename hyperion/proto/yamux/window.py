@@ -58,7 +58,8 @@ class ReceiveWindow:
         if (self.maximum - self.available - self.buffered) * 4 < self.maximum:
             return 0
         if round_trip is not None and self._granted_at is not None and now - self._granted_at < round_trip:
-            self.maximum += self._budget.take(min(self.maximum, self._max_window - self.maximum))
+            room = max(0, self._max_window - self.maximum)
+            self.maximum += self._budget.take(min(self.maximum, room))
         self._granted_at = now
         credit = self.maximum - self.available - self.buffered
         self.available += credit

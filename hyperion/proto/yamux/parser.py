@@ -1,0 +1,55 @@
+"""Cuts a byte stream into frames: whole headers, and bodies in parts as they arrive.
+
+Knows where a header ends and how much of a body is left. Refuses to know what frames mean: a subclass says. A base
+class and not a part: one call less for each of the some 10,000 records a second.
+
+Source: WIRE sections 8.1 and 17 (Q22: a body may be larger than any buffer of ours, so it is never gathered).
+"""
+
+from abc import ABC, abstractmethod
+
+from hyperion.proto.yamux.frame import HEADER, HEADER_BYTES
+
+#: version, type, flags, stream id, length
+HeaderFields = tuple[int, int, int, int, int]
+
+
+class FrameParser(ABC):
+    """Holds the part of a header that has come, never a body."""
+
+    def __init__(self) -> None:
+        self._header = b""
+        #: bytes of body still to come; set by ``_on_frame``
+        self._body_left = 0
+        #: set by the subclass: everything that follows is discarded
+        self._over = False
+
+    @abstractmethod
+    def _on_frame(self, fields: HeaderFields, now: float) -> None:
+        """A header. Sets ``_body_left`` if a body follows."""
+
+    @abstractmethod
+    def _on_body(self, piece: memoryview) -> None:
+        """The next bytes of the body, at least one; ``_body_left`` is what follows them."""
+
+    def _parse(self, data: memoryview, now: float) -> None:
+        """Take bytes of the peer, cut anywhere."""
+        position = 0
+        end = len(data)
+        while not self._over and position < end:
+            if self._body_left:
+                piece = data[position : position + self._body_left]
+                position += len(piece)
+                self._body_left -= len(piece)
+                self._on_body(piece)
+            elif self._header or end - position < HEADER_BYTES:
+                part = data[position : position + HEADER_BYTES - len(self._header)]
+                position += len(part)
+                self._header += part
+                if len(self._header) == HEADER_BYTES:
+                    header, self._header = self._header, b""
+                    self._on_frame(HEADER.unpack(header), now)
+            else:
+                fields = HEADER.unpack_from(data, position)
+                position += HEADER_BYTES
+                self._on_frame(fields, now)
