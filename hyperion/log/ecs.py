@@ -7,13 +7,14 @@ Knows the schema and the shape of a structlog processor. Knows nothing of where 
 import os
 import socket
 from collections.abc import Mapping, MutableMapping
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, Final
 
 import msgspec
 
 from hyperion.events import AUDIT, SEVERITIES, LogEvent
 from hyperion.log.field import Value, clean_text
+from hyperion.log.template import Templates
 
 #: The version of the schema whose allowed values ``hyperion.events`` uses.
 ECS_VERSION: Final = "8.17.0"
@@ -38,21 +39,30 @@ class EcsRenderer:
         self._host = clean_text(socket.gethostname())
         self._pid = os.getpid()
         self._encode = msgspec.json.Encoder().encode
+        self._templates = Templates()
 
     def __call__(self, _logger: object, _method: str, event_dict: MutableMapping[str, Any]) -> bytes:
         flat: Mapping[str, Value] = event_dict["fields"]
-        line = self._encode(self._document(event_dict, flat))
-        if len(line) > MAX_LINE_BYTES:
-            line = self._encode(self._document(event_dict, _core(flat)))
-        return line
-
-    def _document(self, event_dict: Mapping[str, Any], flat: Mapping[str, Value]) -> Tree:
         what: LogEvent = event_dict["what"]
         level: str = event_dict["level"]
+        message: str = event_dict["event"]
+        timestamp, sequence = event_dict["timestamp"], event_dict["sequence"]
+        build = partial(self._document, what, level, message)
+        if list in map(type, flat.values()):
+            line = self._encode(build(timestamp, sequence, flat))
+        else:
+            line = self._templates.render((what.code, level, message, *flat), timestamp, sequence, flat, build)
+        if len(line) > MAX_LINE_BYTES:
+            line = self._encode(build(timestamp, sequence, _core(flat)))
+        return line
+
+    def _document(
+        self, what: LogEvent, level: str, message: str, timestamp: str, sequence: int, flat: Mapping[str, Value]
+    ) -> Tree:
         head = {
-            "@timestamp": event_dict["timestamp"],
+            "@timestamp": timestamp,
             "log.level": level,
-            "message": event_dict["event"],
+            "message": message,
             "ecs": {"version": ECS_VERSION},
             "service": self._service,
         }
@@ -63,7 +73,7 @@ class EcsRenderer:
             "process": {"pid": self._pid},
         }
         nest(flat, tree)
-        _describe(what, event_dict["sequence"], tree)
+        _describe(what, sequence, tree)
         tree["log"]["syslog"] = {"severity": {"code": SEVERITIES[level]}}
         tree["log"].pop("level", None)  # it stands in the head, and twice would be a conflict in the index
         _relate(flat, tree)

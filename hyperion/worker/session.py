@@ -52,12 +52,15 @@ class ServedSession(Session):
         self.rule: AdminRule | None = rule
         self.draining = False
         self.public_key = rule.public_key
-        self._name = rule.name
-        self._source = source
         self._counters = counters
         self._changed = changed
         self.closed = False
-        self._id = token_hex(8)
+        self._fields: dict[str, object] = {
+            "source.ip": source[0],
+            "source.port": source[1],
+            "hyperion.session.id": token_hex(8),
+            "user.id": rule.name,
+        }
         self._opened_at = time.monotonic()
         self._opened_wall = time.time()
         self._streams = 0
@@ -78,12 +81,7 @@ class ServedSession(Session):
 
     def fields(self) -> dict[str, object]:
         """What every log line of this session carries."""
-        return {
-            "source.ip": self._source[0],
-            "source.port": self._source[1],
-            "hyperion.session.id": self._id,
-            "user.id": self._name,
-        }
+        return dict(self._fields)
 
     def end(self, reason: str) -> None:
         """Cut it: streams are reset, the client is told that we go away."""
@@ -112,6 +110,8 @@ class ServedSession(Session):
                 "hyperion.noise.cipher": "ChaCha20-Poly1305",
             },
         )
+        if self.draining:  # it arrived too late: nobody must wait for it
+            self.drain()
 
     def on_stream(self, connection: TunnelConnection, stream: YamuxStream) -> None:
         self._streams += 1
@@ -168,7 +168,7 @@ class ServedSession(Session):
         self._changed(self)
 
     def _stream_fields(self, relay: ServedStream) -> dict[str, object]:
-        return self.fields() | {
+        return self._fields | {
             "hyperion.stream.id": relay.stream_id,
             "destination.ip": TARGET_HOST,
             "destination.port": relay.port,
