@@ -124,13 +124,15 @@ class Member:
 
     async def _launch(self) -> tuple[ChildProcess, Channel[WorkerToSupervisor]]:
         ours, theirs = socket.socketpair()
-        with theirs:
-            process = self._launcher.launch(self.spec.entry, self.spec.process_name, theirs, self.spec.listeners)
+        process = None
         try:
+            with theirs:
+                process = self._launcher.launch(self.spec.entry, self.spec.process_name, theirs, self.spec.listeners)
             return process, await open_supervisor_end(ours)
         except BaseException:
-            process.close()
             ours.close()
+            if process is not None:
+                process.close()
             raise
 
     async def _listen(self, channel: Channel[WorkerToSupervisor], conversation: Conversation, life: Life) -> None:

@@ -81,9 +81,7 @@ class Launcher:
             return
         helpers: tuple[Any, ...] = (forkserver._forkserver, resource_tracker._resource_tracker)
         for helper in helpers:
-            # ChildProcessError: it was killed from outside, and somebody has already waited for it.
-            with contextlib.suppress(ChildProcessError):
-                helper._stop()
+            helper._stop()
 
 
 class ChildProcess:

@@ -15,6 +15,7 @@ from hyperion.channel import Channel, open_worker_end
 from hyperion.loop import run
 from hyperion.privileges import harden_worker
 from hyperion.proto.control import (
+    AdminRule,
     ClientWorkerConfig,
     Drain,
     Fault,
@@ -40,7 +41,7 @@ class Obedient:
         self.channel = channel
         self.config = config
         self.drains = drains
-        self.ports = config.admins[0].allow if isinstance(config, ServerWorkerConfig) else ()
+        self.ports = _ports(config.admins) if isinstance(config, ServerWorkerConfig) else ()
 
     def greeting(self) -> str:
         modules = sorted({name for name in sys.modules if name.startswith("hyperion.cli")})
@@ -59,13 +60,17 @@ class Obedient:
         while True:
             match await self.channel.receive():
                 case ServerPolicy(admins=admins):
-                    self.ports = admins[0].allow
+                    self.ports = _ports(admins)
                 case Drain() if not self.drains:
                     continue
                 case Stop() | Drain() | None:
                     return
                 case unexpected:
                     raise AssertionError(unexpected)
+
+
+def _ports(admins: tuple[AdminRule, ...]) -> tuple[int, ...]:
+    return admins[0].allow if admins else ()
 
 
 async def _serve(channel_socket: socket.socket, listeners: Sockets, *, drains: bool) -> None:

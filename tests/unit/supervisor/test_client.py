@@ -1,0 +1,82 @@
+import json
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from hyperion.config import ClientConfig, Endpoint, ForwardEntry
+from hyperion.errors import CannotCreateError, ConfigError
+from hyperion.proto.control import ForwardRule, LogSettings
+from hyperion.supervisor.client import Client, ClientOptions, worker_config
+from hyperion.supervisor.forwards import BoundForward
+from hyperion.supervisor.process import MAX_LISTENERS
+from tests.helpers.supervise import client_config, key
+
+FORWARDS = [["127.0.0.1:0", "web1", 22], ["127.0.0.1:0", "db1", 5432]]
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> ClientConfig:
+    path = tmp_path / "settings.json"
+    path.write_text(json.dumps({"servers": {"web1": 4, "db1": 2}, "forwards": FORWARDS}), encoding="utf-8")
+    return client_config(path)
+
+
+@pytest.fixture
+def bound() -> Iterator[BoundForward]:
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        yield BoundForward(ForwardEntry(Endpoint("127.0.0.1", 0), "web1", 22), sock)
+
+
+def test_what_a_worker_is_told(config: ClientConfig, bound: BoundForward) -> None:
+    told = worker_config(config, config.servers[0], [bound], LogSettings("json", "debug"))
+    assert (told.server, told.host, told.port, told.pool_size) == ("web1", "127.0.0.1", 9, 4)
+    assert told.server_public == key(2).public().raw
+    assert told.static_secret == config.identity.raw
+    assert told.psk == config.servers[0].psk.raw
+    assert told.forwards == (ForwardRule(f"127.0.0.1:{bound.sock.getsockname()[1]}", 22),)
+    assert "secret" not in repr(told)
+
+
+def test_more_forwards_than_a_worker_can_have(config: ClientConfig, bound: BoundForward) -> None:
+    worker_config(config, config.servers[0], [bound] * MAX_LISTENERS, LogSettings())
+    with pytest.raises(ConfigError, match="too many forwards for web1"):
+        worker_config(config, config.servers[0], [bound] * (MAX_LISTENERS + 1), LogSettings())
+
+
+def test_before_it_runs_it_listens_already(config: ClientConfig) -> None:
+    said: list[list[tuple[str, str, int]]] = []
+    client = Client(config, ClientOptions(announce=said.append))
+    assert client.status() == "0 of 2 servers up"
+    assert client.tunnels == {}
+    fields = client.started()
+    ((web, database),) = said
+    assert web[1:] == ("web1", 22)
+    assert database[1:] == ("db1", 5432)
+    assert fields == {"hyperion.listen": [web[0], database[0]]}
+    port = int(web[0].rpartition(":")[2])
+    socket.create_connection(("127.0.0.1", port), 5).close()
+    client.close()
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", port), 5)
+
+
+def test_one_address_that_cannot_be_had_closes_all(config: ClientConfig) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        with socket.create_server(("127.0.0.1", 0)) as sock:
+            free = sock.getsockname()[1]
+        entries = tuple(ForwardEntry(Endpoint("127.0.0.1", port), "web1", 1) for port in (free, taken.getsockname()[1]))
+        with pytest.raises(CannotCreateError):
+            Client(
+                ClientConfig(config.path, config.identity, config.servers, entries, config.knock, config.tun),
+                ClientOptions(),
+            )
+        socket.create_server(("127.0.0.1", free)).close()
+
+
+async def test_a_reload_nobody_prepared_is_refused(config: ClientConfig) -> None:
+    client = Client(config, ClientOptions())
+    with pytest.raises(ConfigError, match="cannot reload"):
+        await client.reload()
+    client.close()
