@@ -86,6 +86,23 @@ FIREWALL_FAILED = LogEvent(
     "source could not be admitted", AUDIT, ("source.ip", "destination.port", *_ERROR),
 )
 
+FIREWALL_RESTORED = LogEvent(
+    "HYP1104W", "firewall-restore", ("configuration",), ("change",), "success", "warning",
+    "somebody changed the firewall, its table was restored", AUDIT,
+    ("event.reason", "hyperion.firewall.backend", "hyperion.firewall.table", "hyperion.firewall.restored_ms",
+     "hyperion.firewall.restorations"),
+)
+FIREWALL_DEGRADED = LogEvent(
+    "HYP1105E", "firewall-degrade", ("configuration",), ("change",), "failure", "error",
+    "the firewall's table is not in force", AUDIT,
+    ("event.reason", "hyperion.firewall.backend", "hyperion.firewall.table", "hyperion.retry_in_s", *_ERROR),
+)
+FIREWALL_RECOVERED = LogEvent(
+    "HYP1106N", "firewall-recover", ("configuration",), ("change",), "success", "notice",
+    "the firewall's table is in force again", AUDIT,
+    ("hyperion.firewall.backend", "hyperion.firewall.table"),
+)
+
 # --- 2: session (server) and tunnel (client) -------------------------------------------------------------------------
 
 SESSION_OPENED = LogEvent(

@@ -1,0 +1,157 @@
+"""Keeps the gate's table in force: when somebody flushes, deletes or edits it, it is put back at once.
+
+Knows when to look (the kernel says so, and now and then anyway) and when to stop fighting. How the table is put back
+stands in ``firewall``. Our own changes are seen, too, but then the table is as it should be, and nothing is said.
+
+Somebody who changes the table again and again is another program, or an operator who means it: after a few times the
+guard waits longer and longer, and says that the gate is not sure, so that no new connection is taken meanwhile.
+"""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Protocol
+
+from hyperion import log
+from hyperion.backoff import Backoff
+from hyperion.events import FIREWALL_DEGRADED, FIREWALL_RECOVERED, FIREWALL_RESTORED
+from hyperion.knockd.firewall import Firewall, Outcome
+from hyperion.knockd.nft import FirewallError
+
+#: The kernel loses no message unseen, but who knows: look so often without one, seconds.
+POLL_SECONDS = 5.0
+#: Restorations at once that are still help, and not a fight: a reload of the host's firewall is one or two.
+FREE_RESTORATIONS = 5
+#: They count for so long, seconds; after so much quiet all is forgotten.
+FIGHT_SECONDS = 60.0
+#: Waits between further restorations, seconds.
+FIGHT_BACKOFF = Backoff(start=1.0, cap=60.0, jitter="none")
+#: Waits between attempts while nftables fails, seconds.
+FAULT_BACKOFF = Backoff(start=0.25, cap=5.0, jitter="none")
+
+CONTESTED = "contested"
+
+
+class Watch(Protocol):
+    """What ``TableWatch`` gives."""
+
+    def fileno(self) -> int: ...
+    def changed(self) -> bool: ...
+
+
+class Guard:
+    """Guards the table of ``firewall``. ``watch`` ``None``: only by looking now and then.
+
+    ``report`` is told (good or not, why) at the start and at every change.
+    """
+
+    def __init__(
+        self,
+        firewall: Firewall,
+        watch: Watch | None,
+        report: Callable[[bool, str | None], None],
+        *,
+        poll_seconds: float = POLL_SECONDS,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._firewall = firewall
+        self._watch = watch
+        self._report = report
+        self._poll_seconds = poll_seconds
+        self._clock = clock
+        self._restored_at: deque[float] = deque()
+        self._faults = 0
+        self._state: tuple[bool, str | None] | None = None
+        self._reported: tuple[bool, str | None] | None = None
+
+    async def run(self) -> None:
+        """Guards until cancelled. nftables is called in a thread, so the loop goes on even while it hangs."""
+        noticed = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        watch = self._watch
+        if watch is not None:
+            loop.add_reader(watch.fileno(), lambda: noticed.set() if watch.changed() else None)
+        try:
+            while True:
+                noticed.clear()
+                wait = await asyncio.to_thread(self.look)
+                self._report_change()
+                if wait:
+                    await asyncio.sleep(wait)
+                else:
+                    await _wait(noticed, self._poll_seconds)
+        finally:
+            if watch is not None:
+                loop.remove_reader(watch.fileno())
+
+    def look(self) -> float:
+        """See to it that the table is in force. Seconds until the next look is due, 0: when something happens."""
+        began = self._clock()
+        try:
+            wait = self._wait_for_peace(began)
+            if wait and not self._firewall.in_force():
+                self._degraded(CONTESTED, wait, {})
+                return wait
+            outcome = Outcome.KEPT if wait else self._firewall.ensure()
+        except FirewallError as error:
+            return self._failed(error)
+        self._faults = 0
+        if outcome in (Outcome.RESTORED_DELETED, Outcome.RESTORED_EDITED):
+            self._restored(outcome, began)
+        self._good()
+        return 0.0
+
+    def _wait_for_peace(self, now: float) -> float:
+        """Seconds until we may restore again."""
+        while self._restored_at and self._restored_at[0] <= now - FIGHT_SECONDS:
+            self._restored_at.popleft()
+        fights = len(self._restored_at) - FREE_RESTORATIONS
+        return max(0.0, self._restored_at[-1] + FIGHT_BACKOFF.ceiling(fights) - now) if fights >= 0 else 0.0
+
+    def _restored(self, outcome: Outcome, began: float) -> None:
+        now = self._clock()
+        self._restored_at.append(now)
+        fields = self._fields() | {
+            "hyperion.firewall.restored_ms": round((now - began) * 1_000),
+            "hyperion.firewall.restorations": len(self._restored_at),
+        }
+        log.event(FIREWALL_RESTORED, fields, reason=outcome.value)
+
+    def _failed(self, error: FirewallError) -> float:
+        wait = FAULT_BACKOFF.ceiling(self._faults)
+        self._faults += 1
+        self._degraded(error.reason, wait, log.error_fields(error))
+        return wait
+
+    def _degraded(self, reason: str, wait: float, fields: dict[str, object]) -> None:
+        """Said once for each reason, however often it is tried."""
+        if self._state != (False, reason):
+            log.event(FIREWALL_DEGRADED, self._fields() | {"hyperion.retry_in_s": wait} | fields, reason=reason)
+            self._state = (False, reason)
+
+    def _good(self) -> None:
+        if self._state != (True, None):
+            if self._state is not None:
+                log.event(FIREWALL_RECOVERED, self._fields())
+            self._state = (True, None)
+
+    def _report_change(self) -> None:
+        if self._state is not None and self._state != self._reported:
+            self._reported = self._state
+            self._report(*self._state)
+
+    def _fields(self) -> dict[str, object]:
+        return {
+            "hyperion.firewall.backend": self._firewall.backend,
+            "hyperion.firewall.table": self._firewall.rules.table,
+        }
+
+
+async def _wait(event: asyncio.Event, seconds: float) -> None:
+    """Until it is set, at most so long."""
+    try:
+        async with asyncio.timeout(seconds):
+            await event.wait()
+    except TimeoutError:
+        return

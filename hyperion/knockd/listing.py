@@ -1,0 +1,126 @@
+"""Reads what nft says is loaded: who is in the sets, and whether the table does its work. Pure: JSON text in.
+
+Knows nft's JSON. Judges a table that an operator may have loaded or changed, so it looks for what must be there and for
+holes, and leaves alone what else there is.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+
+from hyperion.knockd.nft import FirewallError
+from hyperion.knockd.ruleset import KEEP_PORT_COMMENT, Ruleset
+
+Json = dict[str, Any]
+_VERDICTS = frozenset({"accept", "drop", "jump", "goto", "queue", "return", "reject"})
+
+
+class Listing:
+    """One listing of a table or set, as ``nft --json list`` wrote it. Raises ``FirewallError`` for what is none."""
+
+    def __init__(self, text: str) -> None:
+        try:
+            objects = msgspec.json.decode(text, type=dict[str, list[Json]])["nftables"]
+        except (msgspec.DecodeError, KeyError):
+            raise FirewallError("nft's answer is not JSON as it should be") from None
+        self._sets: dict[str, Json] = {item["set"]["name"]: item["set"] for item in objects if "set" in item}
+        self._chains: list[Json] = [item["chain"] for item in objects if "chain" in item]
+        self._rules: list[Json] = [item["rule"] for item in objects if "rule" in item]
+
+    def has_sets(self, rules: Ruleset) -> bool:
+        """Whether both sets of grants are there, whatever they look like."""
+        return {rules.set, rules.set6} <= self._sets.keys()
+
+    def is_ours(self, rules: Ruleset) -> bool:
+        """Whether the table was made for this gate (an empty one serves nobody yet): no other may be replaced."""
+        return rules.set in self._sets or not (self._sets or self._chains or self._rules)
+
+    def grants(self, rules: Ruleset) -> dict[str, float]:
+        """Each source and the whole seconds it has left, rounded down. What has no timeout is not a grant of ours."""
+        return {
+            str(element["val"]): float(element["expires"])
+            for element in self._elements(rules)
+            if isinstance(element, dict) and "expires" in element
+        }
+
+    def permanent(self, rules: Ruleset) -> list[str]:
+        """Elements without a timeout: somebody else's, and a hole that never closes."""
+        found = []
+        for element in self._elements(rules):
+            if not isinstance(element, dict):
+                found.append(str(element))
+            elif "expires" not in element:
+                found.append(str(element.get("val", element)))
+        return found
+
+    def keep_ports(self) -> tuple[int, ...]:
+        """Ports that the loaded table leaves open to everybody, by ``--keep-port``."""
+        ports = [_port(rule) for rule in self._rules if str(rule.get("comment", "")).startswith(KEEP_PORT_COMMENT)]
+        return tuple(port for port in ports if port is not None)
+
+    def complaints(self, rules: Ruleset) -> list[str]:
+        """Why this table is no gate for ``rules``; empty if it is one. Further rules of the operator are welcome,
+        unless they accept everything."""
+        found = [
+            f"set {name} is missing, or of another kind"
+            for name, kind in ((rules.set, "ipv4_addr"), (rules.set6, "ipv6_addr"))
+            if not _is_timed_set(self._sets.get(name, {}), kind)
+        ]
+        chain = next((chain for chain in self._chains if chain.get("hook") == "input"), None)
+        if chain is None or chain.get("policy") != "drop":
+            return [*found, "no chain drops what comes in"]
+        inside = [rule for rule in self._rules if rule.get("chain") == chain["name"]]
+        found += [
+            f"port {rules.tunnel_port} is not opened to set {name}"
+            for name in (rules.set, rules.set6)
+            if not any(_opens(rule, rules, name) for rule in inside)
+        ]
+        found += ["a rule accepts everything" for rule in inside if _accepts_all(rule)]
+        return found
+
+    def _elements(self, rules: Ruleset) -> Iterable[Any]:
+        for name in (rules.set, rules.set6):
+            for element in self._sets.get(name, {}).get("elem", ()):
+                # An element with a timeout is {"elem": {...}}, one without is just its value.
+                yield element["elem"] if isinstance(element, dict) and "elem" in element else element
+
+
+def _is_timed_set(found: Json, kind: str) -> bool:
+    return found.get("type") == kind and "timeout" in found.get("flags", ())
+
+
+def _expressions(rule: Json) -> list[Json]:
+    # A verdict is {"accept": null}; nft writes some statements as bare words.
+    return [part if isinstance(part, dict) else {str(part): None} for part in rule.get("expr", ())]
+
+
+def _opens(rule: Json, rules: Ruleset, name: str) -> bool:
+    parts = _expressions(rule)
+    matches = [part["match"] for part in parts if "match" in part]
+    consumed = [part["set"] for part in parts if "set" in part]
+    return (
+        bool(parts)
+        and "accept" in parts[-1]
+        and _port(rule) == rules.tunnel_port
+        and any(match.get("right") == f"@{name}" for match in matches)
+        and rules.one_shot == any(_deletes(statement, name) for statement in consumed)
+    )
+
+
+def _deletes(statement: Json, name: str) -> bool:
+    return statement.get("op") == "delete" and statement.get("set") == f"@{name}"
+
+
+def _port(rule: Json) -> int | None:
+    for part in _expressions(rule):
+        match = part.get("match", {})
+        left = match.get("left", {})
+        if isinstance(left, dict) and left.get("payload") == {"protocol": "tcp", "field": "dport"}:
+            return match["right"] if isinstance(match["right"], int) else None
+    return None
+
+
+def _accepts_all(rule: Json) -> bool:
+    kinds = {key for part in _expressions(rule) for key in part}
+    return "accept" in kinds and not kinds - _VERDICTS - {"counter", "log", "limit"}
