@@ -11,4 +11,5 @@ def events(monkeypatch: pytest.MonkeyPatch) -> Events:
     """Every event that would have been logged."""
     seen = Events()
     monkeypatch.setattr(log, "event", seen.event)
+    monkeypatch.setattr(log, "enabled", lambda level: True)
     return seen

@@ -1,0 +1,68 @@
+"""One admitted client, as the server's log tells of it."""
+
+import asyncio
+
+import pytest
+
+from hyperion.events import SESSION_CLOSED, SESSION_OPENED, STREAM_CLOSED, STREAM_FAILED, STREAM_OPENED
+from hyperion.worker.deadlines import Deadlines
+from tests.helpers.rig import Events, Rig, echo, service, until
+
+pytestmark = pytest.mark.both_loops
+
+
+async def test_one_id_runs_from_the_session_to_each_stream_with_its_bytes(events: Events) -> None:
+    async with service(echo) as port:
+        async with Rig(port) as rig:
+            assert await rig.exchange(b"x" * 300) == b"x" * 300
+            assert await rig.exchange(b"y" * 700) == b"y" * 700
+        opened = events.fields(SESSION_OPENED)[0]
+        closed = events.fields(SESSION_CLOSED)[0]
+        assert opened["user.id"] == closed["user.id"] == "alice"
+        assert str(opened["user_agent.original"]).startswith("hyperion/")
+        assert (closed["source.bytes"], closed["destination.bytes"], closed["network.bytes"]) == (1000, 1000, 2000)
+        assert closed["hyperion.session.streams"] == 2
+        ends = [fields for fields in events.fields(STREAM_CLOSED) if "hyperion.session.id" in fields]
+        assert [fields["source.bytes"] for fields in ends] == [300, 700]
+        assert {fields["hyperion.session.id"] for fields in ends} == {opened["hyperion.session.id"]}
+        assert [fields["hyperion.stream.id"] for fields in ends] == [1, 3]
+
+
+async def test_a_client_that_asks_for_nothing_is_not_waited_for(events: Events) -> None:
+    async with Rig(9) as rig:
+        session = next(iter(rig.server._sessions))
+        session._connecting = Deadlines(0.05, lambda stream: stream.end("timeout"))
+        mux = rig.client_tunnels()[0].tunnel.mux
+        stream = mux.open_stream()
+        rig.client_tunnels()[0].send(stream, b"\x00")  # half a request
+        await until(lambda: stream.gone)
+        assert events.reasons(STREAM_FAILED) == ["timeout"]
+        assert mux.stream_count == 0
+        assert session.idle
+
+
+async def test_bytes_behind_the_request_are_not_lost(events: Events) -> None:
+    async with service(echo) as port, Rig(port) as rig:
+        connection = rig.client_tunnels()[0]
+        stream = connection.tunnel.mux.open_stream()
+        connection.send(stream, port.to_bytes(2, "big") + b"hasty")
+        connection.finish(stream)
+        await until(lambda: events.fields(STREAM_CLOSED))
+        assert events.reasons(STREAM_CLOSED) == ["finished"]
+        assert events.fields(STREAM_CLOSED)[0]["source.bytes"] == 5
+        assert events.fields(STREAM_CLOSED)[0]["destination.bytes"] == 5
+        assert stream.bytes_received == 1 + 5
+
+
+async def test_a_reset_while_it_connects_leaves_nothing(events: Events) -> None:
+    async with service(echo) as port, Rig(port) as rig:
+        connection = rig.client_tunnels()[0]
+        for _ in range(50):
+            stream = connection.tunnel.mux.open_stream()
+            connection.send(stream, port.to_bytes(2, "big"))
+            await asyncio.sleep(0)
+            connection.reset(stream)
+        await until(lambda: len(events.fields(STREAM_FAILED)) + len(events.fields(STREAM_CLOSED)) == 50)
+        assert len(events.fields(STREAM_OPENED)) == len(events.fields(STREAM_CLOSED))
+        assert rig.server_tunnels()[0].owners == []
+        assert await rig.exchange(b"x") == b"x"
