@@ -187,6 +187,7 @@ class RawPeer:
 
     def __init__(self, tunnel: Tunnel, send_key: bytes) -> None:
         self.side = Side(tunnel)
+        self.send_key = send_key
         self.writer = RecordWriter(ChaCha20Poly1305(send_key), BASE_PLAINTEXT_BYTES)
 
     def records(self, plaintext: bytes) -> bytes:

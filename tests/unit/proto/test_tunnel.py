@@ -5,10 +5,11 @@ from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
 from hyperion.proto.errors import HandshakeError, LocalProtocolError, RecordError, RemoteProtocolError, YamuxError
 from hyperion.proto.extensions import PLAIN, Parameters
-from hyperion.proto.noise.handshake import MESSAGE_MAX_BYTES, Initiator
+from hyperion.proto.noise.handshake import MESSAGE_MAX_BYTES, Initiator, Responder
 from hyperion.proto.noise.record import BASE_PLAINTEXT_BYTES, MAX_PLAINTEXT_BYTES
 from hyperion.proto.noise.seen import SeenEphemerals
 from hyperion.proto.tunnel import (
@@ -320,11 +321,20 @@ def test_server_says_nothing_before_the_proof() -> None:
 
 
 def test_an_empty_record_is_proof() -> None:
-    pair = raw_client()
-    writer = pair.writer
-    good = writer.seal(memoryview(b"\x00"))
-    feed(pair.side.tunnel, bytes(good))
-    assert names(take_events(pair.side.tunnel)) == ["TunnelOpened"]
+    """A peer that coalesces badly may send one; it authenticates, and carries nothing."""
+    peer = raw_client()
+    feed(peer.side.tunnel, b"\x00\x10" + ChaCha20Poly1305(peer.send_key).encrypt(bytes(12), b"", None))
+    assert names(take_events(peer.side.tunnel)) == ["TunnelOpened"]
+
+
+def test_message_2_that_cannot_be_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(self: Responder, payload: bytes = b"") -> None:
+        raise HandshakeError("a test", reason="malformed")
+
+    monkeypatch.setattr(Responder, "create_message_2", refuse)
+    server = asked()
+    server.admit(PLAIN, START)
+    expect_silent(server, "malformed")
 
 
 def test_bytes_right_behind_message_1_are_refused() -> None:
