@@ -28,15 +28,16 @@ def listen_shared(endpoint: Endpoint, count: int, *, spread: bool = SPREADS) -> 
     """
     if not spread:
         return [listen(endpoint)] * count
-    # A socket that does not share its port is refused where anybody listens, also another server of the same user,
-    # which could otherwise join the group unseen and take a part of the connections.
-    probe = _bind(endpoint, shared=False)
-    address = Endpoint(endpoint.host, port_of(probe))
-    probe.close()
+    if endpoint.port != 0:
+        # A socket that does not share its port is refused where anybody listens, also another server of the same user,
+        # which could otherwise join the group unseen and take a part of the connections.
+        _bind(endpoint, shared=False).close()
     sockets: list[socket.socket] = []
     try:
         for _ in range(count):
-            sockets.append(_listen(address, shared=True))  # noqa: PERF401 (what is open must be known when one fails)
+            # A port that the kernel chose is nobody else's.
+            port = port_of(sockets[0]) if sockets else endpoint.port
+            sockets.append(_listen(Endpoint(endpoint.host, port), shared=True))
     except HyperionError:
         close_all(sockets)
         raise

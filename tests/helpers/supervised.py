@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -33,6 +34,9 @@ class Supervised:
         self.lines: list[Line] = []
         self.raw: list[str] = []
         self._news = threading.Condition()
+        # The fork server's socket lies in a directory that a killed supervisor cannot remove. A short name: a socket's
+        # path has at most 107 bytes.
+        self._temporary = tempfile.TemporaryDirectory(prefix="hyp")
         self.process = subprocess.Popen(
             [sys.executable, "-m", "tests.helpers.supervise", what, str(settings), *options],
             stdin=subprocess.DEVNULL,
@@ -40,7 +44,7 @@ class Supervised:
             stderr=subprocess.PIPE,
             text=True,
             cwd=ROOT,
-            env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
+            env={**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": self._temporary.name, **environment},
             start_new_session=True,
         )
         self.pid = self.process.pid
@@ -109,6 +113,7 @@ class Supervised:
             reader.join(PATIENCE)
         for stream in self._streams():
             stream.close()
+        self._temporary.cleanup()
 
 
 def code_of(line: Line) -> str | None:
@@ -162,3 +167,24 @@ def ask(port: int, host: str = "127.0.0.1") -> list[str]:
     """What a fake worker answers: its pid, its ports, its modules."""
     with socket.create_connection((host, port), PATIENCE) as connection, connection.makefile() as answer:
         return answer.readline().split(maxsplit=2)
+
+
+def others(program: Supervised) -> list[int]:
+    return [pid for pid in program.members() if pid != program.pid]
+
+
+def parent_of(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[1])
+
+
+def name_of(pid: int) -> str:
+    return Path(f"/proc/{pid}/comm").read_text(encoding="utf-8").strip()
+
+
+def descriptors(pid: int, kind: str) -> set[str]:
+    links = [os.readlink(entry) for entry in Path(f"/proc/{pid}/fd").iterdir()]
+    return {link for link in links if link.startswith(kind)}
+
+
+def environment_of(pid: int) -> str:
+    return Path(f"/proc/{pid}/environ").read_text(encoding="utf-8", errors="replace")

@@ -1,18 +1,24 @@
 """The server's supervisor with real children: start, orders, reload, crashes, and that nothing is left afterwards."""
 
-import json
 import os
 import select
 import signal
 import socket
-import struct
-import threading
 import time
 from pathlib import Path
 
 import pytest
 
-from tests.helpers.supervised import Supervised, ask, open_pidfds, supervised, wait_until_ended
+from tests.helpers.supervised import (
+    ask,
+    descriptors,
+    environment_of,
+    name_of,
+    open_pidfds,
+    others,
+    parent_of,
+    supervised,
+)
 
 LOOPS = pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
 
@@ -20,18 +26,6 @@ LOOPS = pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
 @pytest.fixture
 def settings(tmp_path: Path) -> Path:
     return tmp_path / "settings.json"
-
-
-def others(program: Supervised) -> list[int]:
-    return [pid for pid in program.members() if pid != program.pid]
-
-
-def parent_of(pid: int) -> int:
-    return int(Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[1])
-
-
-def name_of(pid: int) -> str:
-    return Path(f"/proc/{pid}/comm").read_text(encoding="utf-8").strip()
 
 
 @LOOPS
@@ -88,75 +82,6 @@ def test_the_fork_server_holds_no_socket_and_children_only_their_own(settings: P
         assert len(set.union(*listening)) == 3
 
 
-def descriptors(pid: int, kind: str) -> set[str]:
-    links = [os.readlink(entry) for entry in Path(f"/proc/{pid}/fd").iterdir()]
-    return {link for link in links if link.startswith(kind)}
-
-
-@LOOPS
-def test_a_killed_worker_comes_back_on_the_same_socket(settings: Path, loop: str) -> None:
-    with supervised("server", settings, {}, "--workers", "2", "--loop", loop) as program:
-        port, (first, second) = program.port(), program.worker_pids(2)
-        index = program.events("HYP4001I")[0]["hyperion"]["worker"]["id"]
-        old = descriptors(first, "socket:") & descriptors(program.pid, "socket:")
-        os.kill(first, signal.SIGSTOP)  # so that connections wait in its socket
-        waiting = [socket.create_connection(("127.0.0.1", port), 20) for _ in range(40)]
-        os.kill(first, signal.SIGKILL)
-        crash = program.wait_for("HYP4002E")[0]
-        assert crash["event"]["reason"] == "killed: perhaps out of memory"
-        assert crash["hyperion"]["worker"] == {"id": index, "signal": "SIGKILL", "restarts": 1, "sessions_lost": 1}
-        assert crash["process"] == {"pid": first, "exit_code": -9}
-        third = program.worker_pids(3)[2]
-        assert descriptors(third, "socket:") & descriptors(program.pid, "socket:") == old
-        # Not one of those that waited was lost: each was answered by the worker that stayed or the one that came.
-        answers = {int(connection.makefile().readline().split()[0]) for connection in waiting}
-        assert answers == {second, third}
-        for connection in waiting:
-            connection.close()
-
-
-def test_sigterm_to_one_worker_costs_only_that_one(settings: Path) -> None:
-    with supervised("server", settings) as program:
-        first, second = program.worker_pids(2)
-        os.kill(first, signal.SIGTERM)
-        third = program.worker_pids(3)[2]
-        assert {int(ask(program.port())[0]) for _ in range(100)} == {second, third}
-        assert program.wait_for("HYP4002E")[0]["event"]["reason"] == "SIGTERM"
-
-
-@LOOPS
-@pytest.mark.parametrize("entry", ["obedient", "stubborn", "stuck", "never_ready"])
-def test_nothing_outlives_a_killed_supervisor(settings: Path, entry: str, loop: str) -> None:
-    with supervised("server", settings, {}, "--entry", entry, "--loop", loop) as program:
-        if entry == "never_ready":
-            while len(others(program)) < 4:  # tracker, fork server and two workers
-                assert program.process.poll() is None
-        else:
-            program.worker_pids(2)
-        pidfds = open_pidfds(others(program))
-        assert len(pidfds) == 4
-        os.kill(program.pid, signal.SIGKILL)
-        took = wait_until_ended(pidfds)
-        # Who listens to its channel ends at once; the others are ended after their grace.
-        assert took < (2 if entry == "obedient" else 15)
-        assert program.members() == []
-
-
-def test_the_death_of_the_fork_server_costs_no_worker(settings: Path) -> None:
-    with supervised("server", settings) as program:
-        first, second = program.worker_pids(2)
-        fork_server = parent_of(first)
-        os.kill(fork_server, signal.SIGKILL)
-        assert {int(ask(program.port())[0]) for _ in range(100)} == {first, second}
-        os.kill(first, signal.SIGKILL)
-        third = program.worker_pids(3)[2]
-        assert program.wait_for("HYP4002E")[0]["event"]["reason"] == "exit code unknown"
-        assert parent_of(third) not in {fork_server, 1}
-        program.send(signal.SIGTERM)
-        assert program.wait() == 0
-        assert program.members() == []
-
-
 def test_a_drain_ends_at_its_time_and_then_kills(settings: Path) -> None:
     options = ("--entry", "stubborn", "--drain-timeout", "0.3", "--grace", "0.3")
     with supervised("server", settings, {}, *options) as program:
@@ -205,69 +130,6 @@ def test_a_signal_ends_the_service_before_it_is_ready(settings: Path, number: si
         assert program.wait() == (0 if number is signal.SIGTERM else 130)
         assert program.events("HYP0001N") == []
         assert program.members() == []
-
-
-@pytest.mark.parametrize(
-    ("entry", "message"),
-    [
-        ("crashes", "worker 0 cannot start: exit code 3"),
-        ("wrong_configuration", "worker 0 cannot start: the listener is unusable"),
-        ("does_not_exist", "worker 0 cannot start: exit code 1"),
-    ],
-)
-def test_workers_that_can_never_start_end_the_service(settings: Path, entry: str, message: str) -> None:
-    with supervised("server", settings, {}, "--workers", "1", "--entry", entry) as program:
-        assert program.wait() == 70
-        assert program.lines[-1]["failed"] == message
-        assert program.members() == []
-        tries = len(program.events("HYP4002E"))
-        assert tries == (1 if entry == "wrong_configuration" else 5)
-        assert program.events("HYP4002E")[-1]["log.level"] == "critical"
-
-
-def test_a_service_whose_last_worker_is_given_up_ends(settings: Path) -> None:
-    with supervised("server", settings, {}, "--workers", "2", "--entry", "gives_up_once_ready") as program:
-        assert program.wait() == 70
-        assert program.lines[-1]["failed"] == "no worker is left"
-        assert len(program.events("HYP4001I")) == 2, "nobody was started twice"
-
-
-def test_a_crash_loop_slows_down(settings: Path) -> None:
-    with supervised("server", settings, {}, "--workers", "1", "--entry", "crashes_once_ready") as program:
-        crashes = program.wait_for("HYP4002E", 6)
-        assert [line["hyperion"]["worker"]["restarts"] for line in crashes] == [1, 2, 3, 4, 5, 6]
-        assert {line["event"]["reason"] for line in crashes} == {"SIGSEGV"}
-        # 0.1 + 0.2 + 0.4 + 0.8 + 1.6 s lie between the first and the sixth.
-        times = [float(line["@timestamp"][17:23]) for line in (crashes[0], crashes[5])]
-        assert (times[1] - times[0]) % 60 > 3.0
-        program.send(signal.SIGINT)  # the next start is 3.2 s away, and not waited for
-        assert program.wait() == 130
-        assert len(program.events("HYP4001I")) == 6
-
-
-MISBEHAVIOUR = {
-    "garbage": "control message of 9 bytes was refused: DecodeError",
-    "oversized": "control message announces 65537 bytes, at most 65536",
-    "wrong_direction": "refused: ValidationError",
-    "out_of_turn": "it said twice that it is ready",
-    "impostor": "it calls itself process 1, but is",
-}
-
-
-@LOOPS
-@pytest.mark.parametrize(("entry", "reason"), MISBEHAVIOUR.items())
-def test_a_child_that_says_what_it_may_not_is_killed(settings: Path, entry: str, reason: str, loop: str) -> None:
-    with supervised("server", settings, {}, "--workers", "1", "--entry", entry, "--loop", loop) as program:
-        crash = program.wait_for("HYP4002E")[0]
-        assert reason in crash["event"]["reason"]
-        assert crash["process"]["exit_code"] == -9
-
-
-def test_a_silent_child_is_killed(settings: Path) -> None:
-    with supervised("server", settings, {}, "--workers", "1", "--entry", "stuck", "--silence", "0.4") as program:
-        crash = program.wait_for("HYP4002E")[0]
-        assert crash["event"]["reason"] == "it was silent for 0.4 s"
-        assert crash["process"]["exit_code"] == -9
 
 
 @LOOPS
@@ -365,31 +227,11 @@ def test_the_service_manager_is_told(settings: Path, tmp_path: Path, abstract: b
             assert program.wait() == 0
 
 
-def environment_of(pid: int) -> str:
-    return Path(f"/proc/{pid}/environ").read_text(encoding="utf-8", errors="replace")
-
-
-def test_a_worker_that_hangs_is_seen_by_the_watchdog_of_the_supervisor_alone(settings: Path) -> None:
-    # The announced port answers on, whichever worker is stopped, once the silent one was replaced.
-    with supervised("server", settings, {}, "--silence", "0.5") as program:
-        port, (first, _) = program.port(), program.worker_pids(2)
-        os.kill(first, signal.SIGSTOP)
-        program.worker_pids(3)
-        answers: list[str] = []
-        asking = [threading.Thread(target=lambda: answers.append(ask(port)[0])) for _ in range(20)]
-        for thread in asking:
-            thread.start()
-        for thread in asking:
-            thread.join(20)
-        assert len(answers) == 20
-        assert str(first) not in answers
-
-
 def test_secrets_are_in_no_argument_and_no_environment(settings: Path) -> None:
-    needles = [json.dumps(7), struct.pack("B", 7).decode() * 32, "BwcHBwcH"]  # the PSK, raw and in base64
+    needles = ["\x07" * 32, "BwcHBwcH"]  # the PSK, raw and in base64
     with supervised("server", settings) as program:
         program.wait_for("HYP0001N")
         for pid in program.members():
             text = Path(f"/proc/{pid}/cmdline").read_text(encoding="utf-8") + environment_of(pid)
-            assert not [needle for needle in needles[1:] if needle in text]
-        assert not [needle for needle in needles[1:] if needle in "".join(program.raw)]
+            assert not [needle for needle in needles if needle in text]
+        assert not [needle for needle in needles if needle in "".join(program.raw)]
