@@ -6,6 +6,7 @@ bytes into a record.
 """
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
@@ -72,6 +73,25 @@ def take_events(tunnel: Tunnel) -> list[TunnelEvent]:
 
 def names(events: list[TunnelEvent]) -> list[str]:
     return [type(event).__name__ for event in events]
+
+
+def message_1(**changes: Any) -> bytes:
+    """A good message 1 on the wire, or one with something changed."""
+    parts = {"static": ADMIN, "server_public": SERVER_PUBLIC, "psk": PSK, "ephemeral": b"\x55" * 32} | changes
+    return framed(Initiator(**parts).create_message_1())
+
+
+def feed(tunnel: Tunnel, *pieces: bytes, now: float = START) -> None:
+    for piece in pieces:
+        tunnel.receive_data(memoryview(piece), now)
+
+
+def asked(server: ServerTunnel | None = None) -> ServerTunnel:
+    """A server that waits for its driver's decision."""
+    server = server or new_server()
+    feed(server, message_1())
+    assert names(take_events(server)) == ["AdmissionRequested"]
+    return server
 
 
 def split_records(wire: bytes) -> list[bytes]:

@@ -6,82 +6,24 @@ driver's side, and every branch of the module.
 
 import pytest
 
-from hyperion.proto.errors import RecordError, StreamLimitError, StreamStateError, YamuxError
+from hyperion.proto.errors import StreamLimitError, StreamStateError
 from hyperion.proto.yamux.events import (
-    PeerWentAway,
     RoundTrip,
-    SessionFailed,
     StreamData,
     StreamFinished,
     StreamOpened,
     StreamReset,
     WindowOpened,
-    YamuxEvent,
 )
 from hyperion.proto.yamux.frame import (
     ACK,
     FIN,
-    HEADER,
-    HEADER_BYTES,
     INITIAL_WINDOW_BYTES,
     MAX_U32,
     RST,
     SYN,
-    FrameType,
-    GoAwayCode,
-    encode_header,
 )
-from hyperion.proto.yamux.session import YamuxLimits, YamuxSession
-from hyperion.proto.yamux.stream import YamuxStream
-
-NOW = 50.0
-DATA, UPDATE, PING, GO_AWAY = (int(kind) for kind in FrameType)
-
-
-def frame(kind: int, flags: int = 0, stream_id: int = 1, length: int = 0, body: bytes = b"") -> bytes:
-    return encode_header(kind, flags, stream_id, length or len(body)) + body
-
-
-def new(*, client: bool = False, **limits: int) -> YamuxSession:
-    return YamuxSession(client=client, limits=YamuxLimits(**limits))
-
-
-def events(session: YamuxSession) -> list[YamuxEvent]:
-    found = []
-    while (event := session.next_event()) is not None:
-        found.append(event)
-    return found
-
-
-def feed(session: YamuxSession, *frames: bytes) -> list[YamuxEvent]:
-    for piece in frames:
-        session.receive_data(piece, NOW)
-    return events(session)
-
-
-def sent(session: YamuxSession) -> list[tuple[int, int, int, int]]:
-    """Headers of what is queued; bodies are skipped."""
-    wire, found = session.data_to_send(), []
-    while wire:
-        _, kind, flags, stream_id, length = HEADER.unpack_from(wire)
-        del wire[: HEADER_BYTES + (length if kind == DATA else 0)]
-        found.append((kind, flags, stream_id, length))
-    return found
-
-
-def accepted(session: YamuxSession, stream_id: int = 1) -> YamuxStream:
-    (event,) = feed(session, frame(DATA, SYN, stream_id))
-    assert isinstance(event, StreamOpened)
-    return event.stream
-
-
-def expect_failed(session: YamuxSession, code: int | None) -> None:
-    last = events(session)[-1]
-    assert isinstance(last, SessionFailed)
-    assert isinstance(last.error, YamuxError)
-    assert last.error.go_away == code
-    assert sent(session) == ([] if code is None else [(GO_AWAY, 0, 0, code)])
-
+from tests.helpers.mux import DATA, NOW, PING, UPDATE, accepted, events, feed, frame, new, sent
 
 # --- opening
 
@@ -317,116 +259,3 @@ def test_a_grown_window_gives_its_budget_back() -> None:
             server.consumed(stream, size, NOW)
         assert stream.receive_window.maximum == 2 * INITIAL_WINDOW_BYTES
         server.send_reset(stream)
-
-
-# --- violations
-
-
-@pytest.mark.parametrize(
-    ("wire", "code"),
-    [
-        (b"\x01" + bytes(11), None),
-        (b"\x00\x04" + bytes(10), None),
-        (frame(DATA, SYN, 2), 1),
-        (frame(DATA, SYN, 0), 1),
-        (frame(DATA, SYN, 1) * 2, 1),
-        (frame(DATA, SYN, 1, INITIAL_WINDOW_BYTES + 1), 1),
-        (frame(DATA, SYN, 1) + frame(DATA, 0, 1, INITIAL_WINDOW_BYTES + 1), 1),
-        (frame(DATA, SYN, 1) + frame(DATA, FIN, 1) + frame(DATA, 0, 1, 1), 1),
-        (frame(DATA, 0, 9, 2**24 + 1), 1),
-        (frame(UPDATE, SYN, 1, MAX_U32), 1),
-        (frame(DATA, SYN, 1) + frame(UPDATE, 0, 1, MAX_U32 - INITIAL_WINDOW_BYTES) + frame(UPDATE, 0, 1, 1), 1),
-        (b"".join(frame(DATA, SYN, number) for number in (1, 3, 5, 7, 9)), 2),
-        (b"".join(frame(UPDATE, SYN, number) for number in (1, 3, 5, 7, 9)), 1),
-        (frame(PING, ACK, 0, 1), 1),
-    ],
-)
-def test_violations(wire: bytes, code: int | None) -> None:
-    server = new(max_streams=4)
-    server.receive_data(wire + frame(DATA, SYN, 101), NOW)
-    expect_failed(server, code)
-    assert feed(server, frame(DATA, SYN, 103), frame(PING, SYN, 0, 1), b"\xff") == []
-    assert sent(server) == []
-    assert server.stream_count == 0
-
-
-def test_exact_credit_is_no_violation() -> None:
-    server = new()
-    stream = accepted(server)
-    feed(server, frame(UPDATE, 0, 1, MAX_U32 - INITIAL_WINDOW_BYTES))
-    assert stream.send_window == MAX_U32
-    assert len(feed(server, frame(DATA, SYN, 3, body=bytes(INITIAL_WINDOW_BYTES)))) == 2
-    assert feed(server, frame(DATA, 0, 99, 2**24)) == []
-
-
-def test_pings() -> None:
-    server = new(max_queued_pongs=3)
-    accepted(server)
-    pings = [frame(PING, SYN, 0, 7), frame(PING, 0, 1, 8), frame(PING, SYN, 99, 9)]
-    assert feed(server, *pings) == []
-    assert sent(server) == [(PING, ACK, 0, 7), (PING, ACK, 0, 8)]
-    assert feed(server, *[frame(PING, SYN, 0, 7)] * 3) == []
-    assert len(sent(server)) == 3
-    server.receive_data(frame(PING, SYN, 0, 7) * 4, NOW)
-    assert isinstance(events(server)[-1], SessionFailed)
-    assert sent(server) == [(PING, ACK, 0, 7)] * 3 + [(GO_AWAY, 0, 0, 1)]
-
-
-# --- the session's life
-
-
-def test_timers() -> None:
-    client = new(client=True)
-    assert client.next_timeout() == 0.0
-    client.handle_timeout(NOW)
-    assert sent(client) == [(PING, SYN, 0, 1)]
-    client.handle_timeout(NOW)
-    assert sent(client) == []
-    client.receive_data(frame(PING, ACK, 0, 1), NOW + 0.5)
-    assert events(client) == [RoundTrip(0.5)]
-    assert client.round_trip == 0.5
-    due = client.next_timeout()
-    assert due is not None
-    for _ in range(2):
-        client.handle_timeout(due)
-        due = client.next_timeout()
-        assert due is not None
-    sent(client)
-    client.handle_timeout(due)
-    expect_failed(client, None)
-    client.handle_timeout(due + 100)
-    assert client.next_timeout() is None
-    assert sent(client) == []
-
-
-def test_the_peer_goes_away() -> None:
-    for code in (0, 1, 2, 77, MAX_U32):
-        client = new(client=True)
-        stream = client.open_stream()
-        assert feed(client, frame(GO_AWAY, 0, 0, code) + frame(PING, SYN, 0, 1)) == [PeerWentAway(code)]
-        assert stream.gone
-        assert not client.may_open
-        client.fail(RecordError("later"))
-        assert events(client) == []
-
-
-def test_we_go_away() -> None:
-    server = new()
-    stream = accepted(server)
-    server.send_go_away(GoAwayCode.NORMAL)
-    server.send_go_away(GoAwayCode.NORMAL)
-    assert sent(server) == [(GO_AWAY, 0, 0, 0)]
-    assert feed(server, frame(DATA, SYN, 3)) == []
-    assert stream.gone
-    server.send_finish(stream)
-    server.consumed(stream, 0, NOW)
-    assert sent(server) == []
-
-
-def test_failed_from_outside() -> None:
-    server = new()
-    error = RecordError("x")
-    server.fail(error)
-    server.fail(RecordError("y"))
-    assert events(server) == [SessionFailed(error)]
-    assert sent(server) == []
