@@ -25,6 +25,7 @@ from hyperion.proto.control import (
     SupervisorToWorker,
 )
 from hyperion.worker.client import ClientWorker
+from hyperion.worker.heap import keep_freed_memory
 from hyperion.worker.server import ServerWorker
 
 #: Seconds between heartbeats; the supervisor gives up on a worker after four of them.
@@ -76,6 +77,7 @@ def client_worker(channel_socket: socket.socket, listeners: list[socket.socket])
 def _run(channel_socket: socket.socket, listeners: list[socket.socket], service: str) -> None:
     harden_worker()
     gc.set_threshold(GC_THRESHOLD)
+    keep_freed_memory()
     try:
         code = loop.run(lambda: _serve(channel_socket, listeners, service))
     finally:
@@ -123,6 +125,7 @@ async def _work(channel: Control, listeners: list[socket.socket], service: str) 
     for task in pending:
         task.cancel()
     await asyncio.gather(*pending, return_exceptions=True)
+    worker.stop("stop")  # whatever ended us: nothing stays open behind our back
     codes = [result for task in done if type(result := task.result()) is int]
     return max(codes, default=EXIT_OK)
 
