@@ -8,11 +8,10 @@ import re
 
 from hyperion.knockd.ruleset import check_name, remove_text
 
-#: How nft lists what only iptables' own program can load again: rules with its extensions. Older versions comment
-#: them out, newer ones write them as ``xt match "name"``.
-_FOREIGN = re.compile(
-    r'^\s*#?.*(?:\bxt (?:match|target) "|# xt_|#\w+ (?:match|target))|^#? ?Warning: table .* iptables', re.M
-)
+#: How nft lists what only iptables' own program can load again: ``xt match NAME``. Older versions wrote a comment, which
+#: nothing else in a listing is.
+_FOREIGN = re.compile(r"\bxt (?:match|target) |^\s*#", re.MULTILINE)
+#: Counters, and the time that elements have left.
 _RUNNING = (
     (re.compile(r"\bcounter packets \d+ bytes \d+"), "counter"),
     (re.compile(r" expires (?:\d+(?:ms|[dhms]))+"), ""),

@@ -1,0 +1,215 @@
+"""The text of the table: loaded by hand, again and again, scanned, and taken back."""
+
+import itertools
+import socket
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from hyperion.knockd.firewall import Firewall, check_ruleset
+from hyperion.knockd.listing import Listing
+from hyperion.knockd.nft import FirewallError
+from hyperion.knockd.nft_program import NftProgram
+from hyperion.knockd.ruleset import Ruleset, remove_text, ruleset_text
+from hyperion.knockd.snapshot import can_be_restored, comparable, restore_table_text, restore_text
+from tests.helpers.gate import (
+    SCANS,
+    SYN,
+    TUNNEL_PORT,
+    Inside,
+    Outgoing,
+    connect,
+    gets_in,
+    inside,
+    scan,
+    service,
+    udp_scan,
+)
+from tests.helpers.netns import Host, Topology, topology
+
+pytestmark = [pytest.mark.root, pytest.mark.needs("ip", "nft")]
+RULES = Ruleset(TUNNEL_PORT, keep_ports=(22,))
+OTHERS = """table ip nat {
+	chain prerouting {
+		type nat hook prerouting priority dstnat; policy accept;
+		tcp dport 80 counter packets 12 bytes 3456 redirect to :8080
+	}
+}
+table inet mine {
+	set blocked {
+		type ipv4_addr
+		flags interval,timeout
+		elements = { 192.0.2.0/24 timeout 1h expires 59m58s, 198.51.100.7 timeout 1h expires 10m }
+	}
+	map ports {
+		type inet_service : verdict
+		elements = { 25 : drop, 26 : accept }
+	}
+	chain forward {
+		type filter hook forward priority filter + 10; policy accept;
+		ip saddr @blocked drop comment "a, b { c }"
+		tcp dport vmap @ports
+		limit rate 10/second burst 5 packets log prefix "x expires 5s " accept
+	}
+}
+"""
+
+
+@pytest.fixture(scope="module")
+def network() -> Iterator[Topology]:
+    with topology() as network, service(network.server), service(network.server, 22):
+        yield network
+
+
+@pytest.fixture
+def nft(network: Topology) -> Iterator[Inside]:
+    nft = inside(network.server, NftProgram)
+    nft.load("flush ruleset")
+    yield nft
+    nft.load("flush ruleset")
+
+
+def listing(host: Host, *what: str) -> str:
+    return host.run("nft", "list", *(what or ("ruleset",)))
+
+
+def test_loading_it_five_times_leaves_one_copy_and_the_grants(network: Topology, nft: Inside) -> None:
+    text = ruleset_text(RULES)
+    network.server.run("nft", "-f", "-", input=text)
+    once = nft.list_text("ruleset")
+    firewall = Firewall(nft, RULES)
+    firewall.ensure()
+    firewall.admit(network.admin.ipv4, 30)
+    firewall.admit(network.admin.ipv6, 30)
+    client = connect(network.admin, network.server.ipv4)
+    for _ in range(4):
+        network.server.run("nft", "-f", "-", input=text)
+    assert nft.list_text("ruleset") == once
+    left = firewall.grants()
+    assert set(left) == {network.admin.ipv4, network.admin.ipv6}
+    assert all(20 < seconds <= 30 for seconds in left.values())
+    client.sendall(b"still here")
+    assert client.recv(100) == b"still here"
+    client.close()
+    assert gets_in(network.admin, network.server.ipv6)
+
+
+def test_nft_takes_every_variant_and_each_is_a_gate(nft: Inside) -> None:
+    for keep, one_shot, dhcpv6 in itertools.product(((), (22,), (22, 80, 65_535)), (False, True), (False, True)):
+        rules = Ruleset(1, "_t" * 15, "s", keep, one_shot=one_shot, dhcpv6=dhcpv6)
+        check_ruleset(nft, rules)
+        assert nft.list_text("ruleset") == ""
+        nft.load(ruleset_text(rules))
+        loaded = Listing(nft.list_json("table", "inet", rules.table))
+        assert loaded.complaints(rules) == []
+        assert loaded.keep_ports() == keep
+        other = Ruleset(1, rules.table, rules.set, keep, one_shot=not one_shot)
+        assert loaded.complaints(other) == ["port 1 is not opened to set s", "port 1 is not opened to set s6"]
+        nft.load(remove_text(rules.table))
+
+
+def test_a_word_of_nfts_own_language_is_an_error_not_a_surprise(nft: Inside) -> None:
+    with pytest.raises(FirewallError, match="syntax error, unexpected accept"):
+        check_ruleset(nft, Ruleset(1, "accept"))
+
+
+def test_no_scan_gets_an_answer(network: Topology, nft: Inside) -> None:
+    """Closed, open and kept ports. Without the table each scan gets one: so the counting works."""
+    server, attacker = network.server, network.attacker
+    ports = [1, 21, 23, 80, TUNNEL_PORT, 8_444, 51_820, 65_535]
+    outgoing = Outgoing(server)
+    for address, source in ((server.ipv4, attacker.ipv4), (server.ipv6, attacker.ipv6)):
+        assert listing(server) == ""
+        for flags in (SCANS["syn"], SCANS["ack"], SCANS["xmas"]):
+            scan(attacker, address, ports, flags)
+            assert outgoing.towards(source)
+        Firewall(nft, RULES).ensure()
+        for name, flags in SCANS.items():
+            scan(attacker, address, ports, flags)
+            assert not outgoing.towards(source), name
+        udp_scan(attacker, address, ports)
+        assert not outgoing.towards(source)
+        # From an admitted source: only a SYN, only to the tunnel port.
+        Firewall(nft, RULES).admit(source, 60)
+        for name, flags in SCANS.items():
+            if flags != SYN:
+                scan(attacker, address, ports, flags)
+                assert not outgoing.towards(source), f"{name}, admitted"
+        udp_scan(attacker, address, ports)
+        assert not outgoing.towards(source)
+        scan(attacker, address, [port for port in ports if port != TUNNEL_PORT], SYN)
+        assert not outgoing.towards(source)
+        scan(attacker, address, [TUNNEL_PORT], SYN)
+        assert outgoing.towards(source)
+        nft.load("flush ruleset")
+    outgoing.close()
+
+
+@pytest.mark.parametrize("version", [4, 6])
+def test_path_mtu_discovery_goes_on(network: Topology, nft: Inside, version: int) -> None:
+    """The server's packets are too big for the wire behind the router, whose complaint must come in."""
+    firewall = Firewall(nft, RULES)
+    firewall.ensure()
+    server = network.server.ipv4 if version == 4 else network.server.ipv6
+    firewall.admit(network.admin.ipv4 if version == 4 else network.admin.ipv6, 60)
+    network.router.ip("link", "set", "to-admin", "mtu", "1300")
+    try:
+        data = bytes(200_000)
+        with connect(network.admin, server, timeout=5) as client:
+            # Sent from another thread: what comes back fills the buffers.
+            sender = threading.Thread(target=client.sendall, args=(data,))
+            sender.start()
+            assert receive(client, len(data)) == len(data)
+            sender.join()
+    finally:
+        network.router.ip("link", "set", "to-admin", "mtu", "1500")
+        network.server.ip("route", "flush", "cache")
+    if version == 4:
+        assert "mtu 1300" not in network.server.ip("route", "get", network.attacker.ipv4)
+
+
+def receive(client: socket.socket, wanted: int) -> int:
+    received = 0
+    while received < wanted:
+        chunk = client.recv(65_536)
+        assert chunk
+        received += len(chunk)
+    return received
+
+
+def test_the_whole_ruleset_comes_back_byte_for_byte(network: Topology, nft: Inside) -> None:
+    server = network.server
+    server.run("nft", "-f", "-", input=OTHERS)
+    firewall = Firewall(nft, RULES)
+    firewall.ensure()
+    firewall.admit(network.admin.ipv4, 60)
+    firewall.admit("192.0.2.77", 60)
+    with connect(network.admin, server.ipv4):  # counted in a set of its own, and listed so
+        before = listing(server)
+        assert can_be_restored(before)
+        assert "ct count" in before.partition("elements")[2]
+        nft.check(restore_text(before))
+        nft.load("flush ruleset")
+        nft.load(ruleset_text(Ruleset(1, "another")))
+        nft.load(restore_text(before))
+        after = listing(server)
+    assert comparable(after) == comparable(before)
+    assert "packets 12 bytes 3456" in after
+    assert set(firewall.grants()) == {network.admin.ipv4, "192.0.2.77"}
+    assert firewall.ensure().value == "kept"
+
+
+def test_one_table_comes_back_or_goes_and_the_others_are_not_touched(network: Topology, nft: Inside) -> None:
+    server = network.server
+    server.run("nft", "-f", "-", input=OTHERS)
+    before = listing(server)
+    nft.load(restore_table_text("hyperion", None))
+    assert comparable(listing(server)) == comparable(before)
+    Firewall(nft, RULES).ensure()
+    loaded, table = listing(server), listing(server, "table", "inet", "hyperion")
+    nft.load("delete table inet hyperion")
+    nft.load(restore_table_text("hyperion", table))
+    assert comparable(listing(server)) == comparable(loaded)
+    nft.load(restore_table_text("hyperion", None))
+    assert comparable(listing(server)) == comparable(before)
