@@ -6,8 +6,8 @@ import pytest
 
 from hyperion.events import REJECTIONS_SUMMARISED, SESSION_CLOSED
 from hyperion.proto.control import AdminRule, ClientWorkerConfig, Drain, LogSettings, ServerPolicy, Stop
-from hyperion.worker.egress import Admins
 from hyperion.worker.connector import ConnectFailed, Connector, TunnelSession
+from hyperion.worker.egress import Admins
 from tests.helpers.rig import SERVER, Events, Rig, Stream, echo, ending, hang_up, service, until
 
 pytestmark = pytest.mark.both_loops
