@@ -1,0 +1,1 @@
+"""The gate: hears knocks and opens the firewall for a while. The one privileged process of a server."""

@@ -1,0 +1,151 @@
+"""``python -m hyperion.knockd``: started by the supervisor, with the control socket as descriptor 3.
+
+Knows the order of a life: hear the configuration, open the packet sockets, give up every right but one, take over the
+replay memory, say ready, work until told to stop or until the supervisor is gone. Whichever way it ends, nothing is
+undone: grants end by themselves, and the table that stays keeps everybody else out.
+"""
+
+import asyncio
+import os
+import signal
+import socket
+from collections.abc import Callable
+
+import msgspec
+
+from hyperion import log, loop
+from hyperion.channel import Channel, ChannelError
+from hyperion.errors import HyperionError, RefusedError
+from hyperion.events import DIAGNOSTIC, INTERNAL_ERROR
+from hyperion.knockd.capture import CaptureSocket, open_capture
+from hyperion.knockd.firewall import Firewall, open_backend
+from hyperion.knockd.guard import Guard
+from hyperion.knockd.late_backend import LateBackend
+from hyperion.knockd.replay_file import ReplayFile
+from hyperion.knockd.rights import keep_only_net_admin
+from hyperion.knockd.ruleset import Ruleset
+from hyperion.knockd.server import Knockd, check
+from hyperion.knockd.watch import TableWatch
+from hyperion.privileges import set_process_name
+from hyperion.proto.control_knockd import (
+    Fault,
+    KnockdConfig,
+    KnockdToSupervisor,
+    Ready,
+    Revoke,
+    Stop,
+    SupervisorToKnockd,
+)
+
+CONTROL_FD = 3
+EXIT_OK = 0
+EXIT_BUG = 70
+
+Control = Channel[SupervisorToKnockd]
+
+
+def main() -> None:
+    """Never returns."""
+    set_process_name("hyp-knockd")
+    # The supervisor says when to stop; a Ctrl-C on its terminal reaches the whole group.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # No uvloop: one library less beside the right to change the firewall, and nothing here would be faster for it.
+    loop.run(_live, loop="asyncio")
+
+
+async def _live() -> None:
+    control = socket.socket(fileno=CONTROL_FD)
+    control.set_inheritable(False)  # not for an nft that we start
+    channel: Control = await Channel.open(control, msgspec.msgpack.Decoder(SupervisorToKnockd))
+    code = await _serve(channel)
+    channel.close()
+    log.close()
+    # Not a return: Python would wait for a thread in which nftables may hang.
+    os._exit(code)
+
+
+async def _serve(channel: Control) -> int:
+    try:
+        config = await channel.receive()
+        if not isinstance(config, KnockdConfig):
+            return EXIT_OK if config is None else EXIT_BUG
+        return await _work(channel, config)
+    except ChannelError as error:
+        log.event(INTERNAL_ERROR, log.error_fields(error))
+        return EXIT_BUG
+    except HyperionError as error:
+        text = str(error) if error.hint is None else f"{error} ({error.hint})"
+        channel.send(Fault(reason=text, exit_code=error.exit_code))
+        return error.exit_code
+
+
+async def _work(channel: Control, config: KnockdConfig) -> int:
+    check(config)
+    rules = Ruleset(config.tunnel_port, table=config.table, set=config.set, one_shot=config.one_shot)
+    captures = _open(config)
+    # After this there may be threads: each has the rights of the one that started it.
+    log.configure("hyperion-server", format=config.log.format, level=config.log.level, worker="knockd")
+    firewall = Firewall(LateBackend(open_backend), rules, may_install=False)
+    knockd = Knockd(config, firewall, ReplayFile(config.replay_path), _sender(channel))
+    await knockd.remember()
+    guard = Guard(firewall, _watch(rules.table), knockd.on_table)
+    channel.send(Ready(pid=os.getpid()))
+    tasks = [
+        asyncio.create_task(_obey(channel, knockd)),
+        asyncio.create_task(knockd.run(captures)),
+        asyncio.create_task(guard.run()),
+    ]
+    done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    codes = [result for task in done if type(result := task.result()) is int]
+    return max(codes, default=EXIT_BUG)
+
+
+async def _obey(channel: Control, knockd: Knockd) -> int:
+    """Until told to stop, or the supervisor is gone, or says what may not be said now."""
+    while (message := await channel.receive()) is not None:
+        if isinstance(message, Revoke):
+            knockd.door.revoke(message.source)
+        else:
+            return EXIT_OK if isinstance(message, Stop) else EXIT_BUG
+    return EXIT_OK
+
+
+def _open(config: KnockdConfig) -> tuple[CaptureSocket, CaptureSocket]:
+    """The packet sockets; with them the right to make more of them goes."""
+    try:
+        captures = open_capture(config.knock_port)
+    except OSError as error:
+        hint = "knockd needs CAP_NET_RAW and CAP_NET_ADMIN"
+        raise RefusedError(f"packets cannot be captured: {error.strerror}", hint=hint) from None
+    try:
+        keep_only_net_admin()
+    except OSError as error:
+        raise RefusedError(
+            f"the firewall cannot be changed: {error.strerror}", hint="knockd needs CAP_NET_ADMIN"
+        ) from None
+    return captures
+
+
+def _watch(table: str) -> TableWatch | None:
+    """Without it the guard looks every few seconds."""
+    try:
+        return TableWatch(table)
+    except OSError as error:
+        log.event(DIAGNOSTIC, log.error_fields(error), message="changes of the firewall are not heard", level="warning")
+        return None
+
+
+def _sender(channel: Control) -> Callable[[KnockdToSupervisor], None]:
+    """A supervisor that reads nothing for a mebibyte is as good as gone, and we with it."""
+
+    def send(message: KnockdToSupervisor) -> None:
+        try:
+            channel.send(message)
+        except ChannelError:
+            channel.abort()
+
+    return send
+
+
+if __name__ == "__main__":
+    main()

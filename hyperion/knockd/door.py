@@ -1,0 +1,145 @@
+"""Carries out what was decided: one call of the firewall after the other, in a thread, because nftables may take time.
+
+Knows who waits for the firewall, and keeps ``admission``'s book in step with it. Does not know knocks. While the
+firewall works, or hangs, knocks are heard and judged and the supervisor is obeyed.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Protocol
+
+from hyperion import log
+from hyperion.events import FIREWALL_ADMITTED, FIREWALL_EXPIRED, FIREWALL_FAILED
+from hyperion.knockd.admission import Admission, Decision
+from hyperion.knockd.nft import FirewallError, SetFullError
+
+#: After a failure the firewall is asked something harmless so often, seconds, to hear when it works again.
+PROBE_SECONDS = 2.0
+#: Sources that may wait for the firewall. At 5 ms each the last one waits a second, as long as its client.
+MAX_WAITING = 200
+
+
+class Firewall(Protocol):
+    """What is asked of the firewall; ``hyperion.knockd.firewall`` is one. Calls block and raise ``FirewallError``."""
+
+    def admit(self, source: str, ttl: float) -> None:
+        """Let ``source`` in for ``ttl`` seconds from now, anew if it is in already."""
+
+    def revoke(self, source: str) -> None:
+        """End the grant of ``source``."""
+
+    def grants(self) -> Mapping[str, float]:
+        """Who is in, and for how many seconds."""
+
+
+class Door:
+    """One per knockd. ``on_admitted`` and ``on_state`` are called on the loop, the latter with what is wrong or None.
+
+    ``now`` is monotonic seconds everywhere.
+    """
+
+    def __init__(
+        self,
+        firewall: Firewall,
+        admission: Admission,
+        on_admitted: Callable[[str], None],
+        on_state: Callable[[str | None], None],
+    ) -> None:
+        self._firewall = firewall
+        self._admission = admission
+        self._on_admitted = on_admitted
+        self._on_state = on_state
+        # Source -> whether to let it in or to shut it out. The last word about a source counts.
+        self._waiting: dict[str, bool] = {}
+        self._work = asyncio.Event()
+        self._broken = False
+        self._thread = ThreadPoolExecutor(1, "firewall")
+
+    def admit(self, source: str, now: float) -> str | None:
+        """An authentic knock came from ``source``; one word why it opens nothing, or None: it will."""
+        self.expire(now)
+        if source not in self._waiting and len(self._waiting) >= MAX_WAITING:
+            return "busy"
+        decision = self._admission.decide(source, now)
+        if decision in (Decision.FULL, Decision.GROUP_FULL):
+            return str(decision.value)
+        if decision.asks_firewall:
+            self._put(source, admit=True)
+        return None
+
+    def revoke(self, source: str) -> None:
+        """End the grant of ``source``; wins over an admission that still waits."""
+        self._put(source, admit=False)
+
+    def expire(self, now: float) -> None:
+        """Say whose grant has ended. The kernel ends it by itself."""
+        for source in self._admission.expired(now):
+            log.event(FIREWALL_EXPIRED, {"source.ip": source}, reason="expired")
+
+    async def run(self, clock: Callable[[], float]) -> None:
+        """Until cancelled. Then one call may still be running in its thread. Starts with what lives in the kernel."""
+        try:
+            await self._look(clock)
+            while True:
+                if not await self._has_work(PROBE_SECONDS if self._broken else None):
+                    await self._look(clock)
+                while self._waiting:
+                    source = next(iter(self._waiting))
+                    await self._carry_out(source, self._waiting.pop(source))
+        finally:
+            self._thread.shutdown(wait=False, cancel_futures=True)
+
+    def _put(self, source: str, *, admit: bool) -> None:
+        self._waiting[source] = admit
+        self._work.set()
+
+    async def _has_work(self, timeout: float | None) -> bool:
+        """Wait for work, at most ``timeout`` seconds."""
+        try:
+            async with asyncio.timeout(timeout):
+                await self._work.wait()
+        except TimeoutError:
+            return False
+        self._work.clear()
+        return True
+
+    async def _look(self, clock: Callable[[], float]) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            grants = await loop.run_in_executor(self._thread, self._firewall.grants)
+        except FirewallError:
+            return  # the guard looks at the same time, and says what is wrong
+        self._admission.load(grants, clock())
+        self._works()
+
+    async def _carry_out(self, source: str, admit: bool) -> None:
+        loop = asyncio.get_running_loop()
+        fields: dict[str, object] = {"source.ip": source}
+        try:
+            if admit:
+                ttl = self._admission.ttl
+                await loop.run_in_executor(self._thread, self._firewall.admit, source, ttl)
+                log.event(FIREWALL_ADMITTED, fields | {"hyperion.firewall.ttl_s": ttl})
+                self._on_admitted(source)
+            else:
+                self._admission.forget(source)
+                await loop.run_in_executor(self._thread, self._firewall.revoke, source)
+                log.event(FIREWALL_EXPIRED, fields, reason="revoked")
+            self._works()
+        except (FirewallError, ValueError) as error:
+            self._failed(source, error)
+
+    def _failed(self, source: str, error: FirewallError | ValueError) -> None:
+        # The next knock asks the firewall again.
+        self._admission.forget(source)
+        # ValueError: no address that could be let in (a forged source, a slip of the supervisor).
+        reason = error.reason if isinstance(error, FirewallError) else "no-source"
+        log.event(FIREWALL_FAILED, {"source.ip": source} | log.error_fields(error), reason=reason)
+        if isinstance(error, FirewallError) and not isinstance(error, SetFullError):
+            self._broken = True
+            self._on_state(f"{reason}: {error}")
+
+    def _works(self) -> None:
+        self._broken = False
+        self._on_state(None)

@@ -1,0 +1,88 @@
+"""Messages between the supervisor and knockd, the process that holds the gate.
+
+Two closed unions, as in ``proto.control``, whose framing, limits and common words (ready, stop, fault) they share. Few
+words on purpose: once configured, knockd shuts a source out when told to, and lets one in only for a knock.
+
+The knock key travels here once, in the first message. It opens knocks and nothing more: the PSK that it was derived
+from stays with the supervisor.
+"""
+
+from typing import Any
+
+import msgspec
+
+from hyperion.proto.control import Fault, LogSettings, Message, Ready, Stop
+
+__all__ = [
+    "Admitted",
+    "Fault",
+    "GateState",
+    "KnockCounts",
+    "KnockdConfig",
+    "KnockdToSupervisor",
+    "LogSettings",
+    "Ready",
+    "Revoke",
+    "Stop",
+    "SupervisorToKnockd",
+]
+
+
+class KnockdConfig(Message, frozen=True, tag="knockd-config"):
+    """First message to knockd. ``window`` and ``ttl`` in seconds; ``table`` and ``set`` are names in nftables.
+
+    ``replay_path`` is a file in a runtime directory that knockd may write. ``one_shot``: the first connection uses a
+    grant up.
+    """
+
+    knock_key: bytes
+    server_public: bytes
+    knock_port: int
+    tunnel_port: int
+    window: int
+    table: str
+    set: str
+    ttl: int
+    replay_path: str
+    one_shot: bool = False
+    log: LogSettings = msgspec.field(default_factory=LogSettings)
+
+    def __repr__(self) -> str:
+        return f"KnockdConfig(knock_port={self.knock_port}, tunnel_port={self.tunnel_port}, table={self.table!r})"
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        return [("knock_port", self.knock_port), ("tunnel_port", self.tunnel_port), ("table", self.table)]
+
+
+class Revoke(Message, frozen=True, tag="revoke"):
+    """End the grant of this source (an address in text) now. Running connections stay."""
+
+    source: str
+
+
+class Admitted(Message, frozen=True, tag="admitted"):
+    """This source may connect for ``ttl`` seconds from now."""
+
+    source: str
+    ttl: int
+
+
+class KnockCounts(Message, frozen=True, tag="knock-counts"):
+    """Since knockd's start: datagrams by verdict, and packets that the kernel dropped because we were too slow.
+
+    At most one a second, whatever is sent to us.
+    """
+
+    verdicts: dict[str, int]
+    dropped: int
+
+
+class GateState(Message, frozen=True, tag="gate-state"):
+    """Whether a right knock opens the gate. Sent on each change; ``reason`` says what is wrong."""
+
+    ok: bool
+    reason: str | None = None
+
+
+SupervisorToKnockd = KnockdConfig | Revoke | Stop
+KnockdToSupervisor = Ready | Admitted | KnockCounts | GateState | Fault
