@@ -4,10 +4,11 @@ import gc
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
 from hyperion.proto.errors import HandshakeError, LocalProtocolError, RecordError, RemoteProtocolError, YamuxError
-from hyperion.proto.extensions import PLAIN, Parameters
-from hyperion.proto.noise.record import BASE_PLAINTEXT_BYTES, MAX_PLAINTEXT_BYTES
+from hyperion.proto.extensions import PLAIN, Parameters, encode_parameters
+from hyperion.proto.noise.record import BASE_PLAINTEXT_BYTES, MAX_PLAINTEXT_BYTES, RecordWriter
 from hyperion.proto.tunnel import (
     TunnelFailed,
     TunnelOpened,
@@ -93,6 +94,14 @@ def test_a_record_holds_no_more_than_agreed() -> None:
         sizes = [len(record) - 18 for record in pair.client.tunnel.data_to_send()]
         assert sizes[0] == max(sizes) == largest
         assert sum(sizes) == 200_000 + HEADER_BYTES
+
+
+@pytest.mark.parametrize(("said", "taken"), [(b"", False), (encode_parameters(EXTENDED), True)])
+def test_large_records_are_for_extended_peers(said: bytes, taken: bool) -> None:
+    peer = raw_server(new_client(own=EXTENDED), payload=said)
+    record = RecordWriter(ChaCha20Poly1305(peer.send_key), MAX_PLAINTEXT_BYTES).seal(memoryview(PING_FRAME * 2_000))
+    feed(peer.side.tunnel, bytes(record[:100]))
+    assert ("TunnelFailed" in names(take_events(peer.side.tunnel))) is not taken
 
 
 def test_send_in_place_keeps_the_order() -> None:

@@ -38,6 +38,10 @@ PING_FRAME = b"\x00\x02\x00\x01" + bytes(4) + b"\xde\xad\xbe\xef"
 SYN_FRAME = b"\x00\x00\x00\x01\x00\x00\x00\x01\x00\x00\x00\x02\x00\x16"
 
 
+def held_bytes(server: ServerTunnel) -> int:
+    return sum(len(value) for value in vars(server).values() if isinstance(value, bytes | bytearray))
+
+
 def expect_silent(server: Tunnel, reason: str) -> None:
     """The driver knows, the peer hears nothing; whatever comes is ignored; the deadline ends it."""
     events = take_events(server)
@@ -215,18 +219,21 @@ def test_little_is_kept_while_the_driver_decides() -> None:
     server = asked()
     for _ in range(20):
         feed(server, bytes(60_000))
-    held = sum(len(value) for value in vars(server).values() if isinstance(value, bytes | bytearray))
-    assert held <= 2 * MESSAGE_MAX_BYTES
+    assert held_bytes(server) <= 2 * MESSAGE_MAX_BYTES
     server = new_server()
     feed(server, message_1() + bytes(60_000))
-    held = sum(len(value) for value in vars(server).values() if isinstance(value, bytes | bytearray))
-    assert held <= 2 * MESSAGE_MAX_BYTES
+    assert held_bytes(server) <= 2 * MESSAGE_MAX_BYTES
 
 
 def test_nothing_is_kept_of_a_refused_client() -> None:
     server = new_server()
     feed(server, framed(bytes(96)) + bytes(60_000))
-    assert sum(len(value) for value in vars(server).values() if isinstance(value, bytes | bytearray)) <= 32
+    assert held_bytes(server) <= 32
+    server = asked()
+    feed(server, bytes(4_000))
+    server.refuse("unknown-static-key")
+    assert held_bytes(server) <= 32
+    assert not any(isinstance(thing, Responder) for thing in vars(server).values())
 
 
 @pytest.mark.parametrize("cause", ["end of stream", "deadline"])

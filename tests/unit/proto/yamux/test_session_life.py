@@ -49,6 +49,13 @@ def test_violations(wire: bytes, code: int | None) -> None:
     assert server.stream_count == 0
 
 
+@pytest.mark.parametrize("stream_id", [0, 1, 3])
+def test_streams_that_a_server_may_not_even_try_to_open(stream_id: int) -> None:
+    client = new(client=True)
+    client.receive_data(frame(DATA, SYN, stream_id), NOW)
+    expect_failed(client, 1)
+
+
 def test_exact_credit_is_no_violation() -> None:
     server = new()
     stream = accepted(server)
