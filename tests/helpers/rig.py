@@ -114,7 +114,7 @@ async def service(handler: Handler) -> AsyncIterator[int]:
     """A TCP service on 127.0.0.1 for the time of the block; gives its port. What it raises on a broken peer is lost."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
+        with contextlib.suppress(OSError, asyncio.IncompleteReadError):
             await handler(reader, writer)
         writer.close()
 
@@ -299,7 +299,7 @@ class Rig:
         if self.link is not None:
             await self.link.close()
         if error is None:
-            assert self.complaints == []
+            assert not self.complaints, self.complaints
 
     def _told(self, state: TunnelState) -> None:
         self.states.append(state)
