@@ -19,8 +19,8 @@ _RUNNING = (
 
 
 def can_be_restored(ruleset: str) -> bool:
-    """Whether nft can load all of this listing again. What iptables-nft made it cannot: then only ``table_text`` may be
-    used, which touches no other table. Ask nft as well (``Backend.check(restore_text(...))``)."""
+    """Whether nft can load all of this listing again. What iptables-nft made it cannot: then use
+    ``restore_table_text``, which touches no other table. Ask nft as well (``Backend.check(restore_text(...))``)."""
     return _FOREIGN.search(ruleset) is None
 
 

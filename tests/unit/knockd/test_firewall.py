@@ -1,0 +1,226 @@
+import threading
+
+import pytest
+
+from hyperion.knockd import firewall as firewall_module
+from hyperion.knockd.firewall import Firewall, Outcome, TableMissingError, TableWrongError, check_ruleset, open_backend
+from hyperion.knockd.nft import FirewallError, NftMissingError, NoSuchObjectError
+from hyperion.knockd.ruleset import Ruleset, ruleset_text
+from tests.helpers.fake_nft import FakeNft, objects
+
+RULES = Ruleset(8443)
+
+
+@pytest.fixture
+def nft() -> FakeNft:
+    return FakeNft(RULES)
+
+
+@pytest.fixture
+def firewall(nft: FakeNft) -> Firewall:
+    firewall = Firewall(nft, RULES, clock=nft.clock)
+    assert firewall.ensure() is Outcome.INSTALLED
+    return firewall
+
+
+def test_what_is_right_is_left_alone(nft: FakeNft, firewall: Firewall) -> None:
+    nft.loads.clear()
+    assert firewall.ensure() is Outcome.KEPT
+    assert firewall.in_force()
+    assert nft.loads == []
+    assert (firewall.backend, firewall.rules) == ("fake", RULES)
+
+
+def test_a_deleted_table_comes_back_with_what_is_left_to_the_millisecond(nft: FakeNft, firewall: Firewall) -> None:
+    firewall.admit("192.0.2.1", 60)
+    firewall.admit("2001:db8::1", 10)
+    firewall.admit("192.0.2.9", 60)
+    firewall.revoke("192.0.2.9")
+    nft.now += 12.25
+    nft.table, nft.until = None, {}
+    assert not firewall.in_force()
+    assert firewall.fingerprint() is None
+    assert firewall.ensure() is Outcome.RESTORED_DELETED
+    assert nft.until == {"192.0.2.1": 1_060.0}
+    assert nft.loads[-1].startswith("table inet hyperion\ndelete table inet hyperion\n")
+
+
+def test_an_edited_table_comes_back_as_it_was(nft: FakeNft, firewall: Firewall) -> None:
+    firewall.admit("192.0.2.1", 60)
+    firewall.admit("192.0.2.2", 60)
+    before = firewall.fingerprint()
+    nft.now += 10.5
+    nft.table = "another"
+    assert firewall.fingerprint() != before
+    del nft.until["192.0.2.2"]  # the operator's doing
+    nft.until["192.0.2.3"] = nft.now + 7.9  # likewise
+    assert firewall.ensure() is Outcome.RESTORED_EDITED
+    assert firewall.fingerprint() == before
+    # Our own to the millisecond; of others nft shows whole seconds only.
+    assert nft.until == {"192.0.2.1": 1_060.0, "192.0.2.3": nft.now + 7}
+
+
+def test_where_the_kernel_knows_another_time_it_is_right(nft: FakeNft, firewall: Firewall) -> None:
+    firewall.admit("192.0.2.1", 60)
+    nft.until["192.0.2.1"] = nft.now + 20
+    nft.table = "another"
+    firewall.ensure()
+    assert nft.until == {"192.0.2.1": nft.now + 20}
+
+
+def test_used_up_grants_do_not_come_back() -> None:
+    rules = Ruleset(8443, one_shot=True)
+    nft = FakeNft(rules)
+    firewall = Firewall(nft, rules, clock=nft.clock)
+    firewall.ensure()
+    firewall.admit("192.0.2.1", 60)
+    firewall.admit("192.0.2.2", 60)
+    del nft.until["192.0.2.1"]  # by its SYN
+    nft.table = "another"
+    firewall.ensure()
+    assert set(nft.until) == {"192.0.2.2"}
+    nft.table = None
+    nft.until = {}
+    firewall.ensure()
+    assert nft.until == {}
+
+
+def test_a_table_that_does_its_work_is_adopted_whatever_else_it_says(nft: FakeNft) -> None:
+    nft.table, nft.until = "the operator's own", {"192.0.2.1": nft.now + 30}
+    firewall = Firewall(nft, RULES, may_install=False, clock=nft.clock)
+    assert not firewall.in_force()
+    assert firewall.ensure() is Outcome.ADOPTED
+    assert nft.loads == []
+    nft.table, nft.until = None, {}
+    nft.now += 5
+    assert firewall.ensure() is Outcome.RESTORED_DELETED
+    assert (nft.table, nft.until) == ("the operator's own", {"192.0.2.1": nft.now + 25})
+
+
+def test_without_leave_nothing_is_installed(nft: FakeNft) -> None:
+    firewall = Firewall(nft, RULES, may_install=False)
+    with pytest.raises(TableMissingError) as caught:
+        firewall.ensure()
+    assert "print-firewall" in (caught.value.hint or "")
+    nft.table = "x"
+    nft.objects = objects(Ruleset(80))
+    with pytest.raises(TableWrongError, match="port 8443 is not opened to set admitted"):
+        firewall.ensure()
+    assert nft.loads == []
+
+
+def test_an_old_gate_is_replaced_with_its_grants_and_kept_ports(nft: FakeNft) -> None:
+    nft.table, nft.until = "x", {"192.0.2.1": nft.now + 30}
+    port = {"match": {"left": {"payload": {"protocol": "tcp", "field": "dport"}}, "right": 22}}
+    nft.objects = objects(Ruleset(80))
+    nft.objects.append({"rule": {"chain": "input", "comment": "keep-port 22: open", "expr": [port, {"accept": None}]}})
+    firewall = Firewall(nft, Ruleset(8443, keep_ports=(2_222,)), clock=nft.clock)
+    assert firewall.ensure() is Outcome.INSTALLED
+    assert ruleset_text(Ruleset(8443, keep_ports=(2_222, 22))) in nft.loads[-1]
+    assert nft.until == {"192.0.2.1": nft.now + 30}
+
+
+def test_a_strangers_table_is_never_replaced(nft: FakeNft) -> None:
+    nft.table = "x"
+    nft.objects = [{"chain": {"name": "input", "hook": "input", "policy": "accept"}}]
+    with pytest.raises(TableWrongError, match="somebody else"):
+        Firewall(nft, RULES).ensure()
+    assert nft.loads == []
+
+
+def test_admitting_again_extends(nft: FakeNft, firewall: Firewall) -> None:
+    firewall.admit("192.0.2.1", 60)
+    nft.now += 59
+    firewall.admit("::ffff:192.0.2.1", 60)
+    assert nft.until == {"192.0.2.1": 1_119.0}
+    assert firewall.grants() == {"192.0.2.1": 60.0}
+
+
+def test_a_grant_that_ends_between_add_and_delete_is_tried_again(nft: FakeNft, firewall: Firewall) -> None:
+    load, calls = nft.load, []
+
+    def once(commands: str) -> None:
+        calls.append(commands)
+        if len(calls) == 1:
+            raise NoSuchObjectError("element")
+        load(commands)
+
+    nft.load = once  # type: ignore[method-assign]
+    firewall.admit("192.0.2.1", 60)
+    assert len(calls) == 2
+    assert set(nft.until) == {"192.0.2.1"}
+
+
+def test_a_failure_is_not_remembered_as_a_grant(nft: FakeNft, firewall: Firewall) -> None:
+    nft.fault = FirewallError("no")
+    for call in (lambda: firewall.admit("192.0.2.1", 60), firewall.grants, firewall.ensure, firewall.fingerprint):
+        with pytest.raises(FirewallError, match="no"):
+            call()
+    nft.fault = None
+    nft.table = None
+    firewall.ensure()
+    assert nft.until == {}
+
+
+def test_a_revocation_holds_even_if_nft_fails_just_then(nft: FakeNft, firewall: Firewall) -> None:
+    firewall.admit("192.0.2.1", 60)
+    nft.fault = FirewallError("no")
+    with pytest.raises(FirewallError):
+        firewall.revoke("192.0.2.1")
+    nft.fault, nft.table, nft.until = None, None, {}
+    firewall.ensure()
+    assert nft.until == {}
+
+
+@pytest.mark.parametrize(("source", "ttl"), [("x", 5.0), ("192.0.2.1 }", 5.0), ("192.0.2.1", 0.0), ("192.0.2.1", 1e9)])
+def test_nonsense_never_reaches_nft(nft: FakeNft, firewall: Firewall, source: str, ttl: float) -> None:
+    nft.loads.clear()
+    with pytest.raises(ValueError, match=r"."):
+        firewall.admit(source, ttl)
+    assert nft.loads == []
+
+
+def test_the_memory_of_grants_is_bounded(nft: FakeNft, firewall: Firewall, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(firewall_module, "SET_SIZE", 10)
+    for number in range(200):
+        nft.now += 1
+        firewall.admit(f"192.0.2.{number}", 5)
+        assert len(firewall._granted_until) <= 10
+
+
+def test_threads_wait_for_each_other(nft: FakeNft, firewall: Firewall) -> None:
+    load, entered = nft.load, threading.Semaphore(1)
+
+    def alone(commands: str) -> None:
+        assert entered.acquire(blocking=False)
+        load(commands)
+        entered.release()
+
+    nft.load = alone  # type: ignore[method-assign]
+    threads = [threading.Thread(target=firewall.admit, args=(f"192.0.2.{number}", 60)) for number in range(20)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(10)
+    assert len(firewall.grants()) == 20
+
+
+def test_auto_takes_the_library_else_the_program(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing() -> None:
+        raise NftMissingError
+
+    monkeypatch.setattr(firewall_module, "NftLibrary", lambda: "library")
+    monkeypatch.setattr(firewall_module, "NftProgram", lambda: "program")
+    assert (str(open_backend()), str(open_backend("program"))) == ("library", "program")
+    monkeypatch.setattr(firewall_module, "NftLibrary", missing)
+    assert str(open_backend()) == "program"
+    with pytest.raises(NftMissingError):
+        open_backend("library")
+
+
+def test_a_text_that_nft_would_not_take(nft: FakeNft) -> None:
+    check_ruleset(nft, RULES)
+    assert nft.table is None
+    nft.fault = FirewallError("syntax")
+    with pytest.raises(FirewallError, match="syntax"):
+        check_ruleset(nft, RULES)

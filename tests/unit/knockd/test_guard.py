@@ -1,0 +1,180 @@
+import asyncio
+import contextlib
+import socket
+
+import pytest
+
+from hyperion import log
+from hyperion.events import FIREWALL_DEGRADED, FIREWALL_RECOVERED, FIREWALL_RESTORED
+from hyperion.knockd.firewall import Firewall
+from hyperion.knockd.guard import CONTESTED, FAULT_BACKOFF, FIGHT_BACKOFF, FIGHT_SECONDS, FREE_RESTORATIONS, Guard
+from hyperion.knockd.nft import FirewallError, NftTimeoutError
+from hyperion.knockd.ruleset import Ruleset
+from tests.helpers.fake_nft import FakeNft
+
+
+@pytest.fixture
+def nft() -> FakeNft:
+    return FakeNft(Ruleset(8443))
+
+
+@pytest.fixture
+def logged(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str | None]]:
+    events: list[tuple[str, str | None]] = []
+    monkeypatch.setattr(log, "event", lambda what, fields, *, reason=None: events.append((what.code, reason)))
+    return events
+
+
+@pytest.fixture
+def guard(nft: FakeNft) -> Guard:
+    return make_guard(nft, [])
+
+
+def make_guard(nft: FakeNft, states: list[tuple[bool, str | None]]) -> Guard:
+    firewall = Firewall(nft, nft.rules, clock=nft.clock)
+    return Guard(firewall, None, lambda *state: states.append(state), poll_seconds=0.01, clock=nft.clock)
+
+
+def test_a_table_in_force_is_nothing_to_talk_about(
+    nft: FakeNft, guard: Guard, logged: list[tuple[str, str | None]]
+) -> None:
+    assert [guard.look() for _ in range(3)] == [0, 0, 0]
+    assert len(nft.loads) == 1
+    assert logged == []
+
+
+def test_what_was_deleted_or_edited_is_put_back(
+    nft: FakeNft, guard: Guard, logged: list[tuple[str, str | None]]
+) -> None:
+    guard.look()
+    nft.table = None
+    assert guard.look() == 0
+    nft.table = "edited"
+    assert guard.look() == 0
+    assert logged == [(FIREWALL_RESTORED.code, "deleted"), (FIREWALL_RESTORED.code, "edited")]
+
+
+def test_after_some_help_it_waits_longer_and_longer(
+    nft: FakeNft, guard: Guard, logged: list[tuple[str, str | None]]
+) -> None:
+    guard.look()
+    for _ in range(FREE_RESTORATIONS):
+        nft.table = None
+        assert guard.look() == 0
+    for fight in range(4):
+        nft.table = None
+        wait = guard.look()
+        assert wait == FIGHT_BACKOFF.ceiling(fight)
+        assert nft.table is None
+        nft.now += wait / 2
+        assert guard.look() == wait / 2  # noticed again: still not yet
+        nft.now += wait / 2
+        assert guard.look() == 0
+        assert nft.table is not None
+    fought = [(FIREWALL_DEGRADED.code, CONTESTED), (FIREWALL_RESTORED.code, "deleted"), (FIREWALL_RECOVERED.code, None)]
+    assert logged == [(FIREWALL_RESTORED.code, "deleted")] * FREE_RESTORATIONS + fought * 4
+
+
+def test_during_a_fight_a_table_in_force_is_good(
+    nft: FakeNft, guard: Guard, logged: list[tuple[str, str | None]]
+) -> None:
+    guard.look()
+    for _ in range(FREE_RESTORATIONS):
+        nft.table = None
+        guard.look()
+    table = nft.table
+    nft.table = None
+    assert guard.look() > 0
+    nft.table = table  # the other one put it back himself
+    assert guard.look() == 0
+    assert logged[-1] == (FIREWALL_RECOVERED.code, None)
+
+
+def test_after_some_quiet_all_is_forgotten(nft: FakeNft, guard: Guard) -> None:
+    guard.look()
+    for _ in range(3):
+        for _ in range(FREE_RESTORATIONS):
+            nft.table = None
+            assert guard.look() == 0
+        nft.now += FIGHT_SECONDS
+
+
+def test_a_failing_nft_is_tried_again_and_told_once(
+    nft: FakeNft, guard: Guard, logged: list[tuple[str, str | None]]
+) -> None:
+    nft.fault = NftTimeoutError("nft did not answer")
+    waits = [guard.look() for _ in range(8)]
+    assert waits == [FAULT_BACKOFF.ceiling(attempt) for attempt in range(8)]
+    assert waits[-1] == FAULT_BACKOFF.cap
+    nft.fault = FirewallError("another")
+    guard.look()
+    nft.fault = None
+    assert guard.look() == 0
+    assert logged == [
+        (FIREWALL_DEGRADED.code, "nft-timeout"),
+        (FIREWALL_DEGRADED.code, "nft-failed"),
+        (FIREWALL_RECOVERED.code, None),
+    ]
+    nft.fault = FirewallError("again")
+    assert guard.look() == FAULT_BACKOFF.start
+
+
+async def test_it_reports_at_the_start_and_at_changes_in_the_loops_thread(nft: FakeNft) -> None:
+    states: list[tuple[bool, str | None]] = []
+    loop = asyncio.get_running_loop()
+    guard = make_guard(nft, states)
+    guard._report = lambda *state: states.append(state) if asyncio.get_running_loop() is loop else None
+    task = asyncio.create_task(guard.run())
+    async with asyncio.timeout(10):
+        while len(states) < 1:
+            await asyncio.sleep(0.005)
+        nft.fault = FirewallError("no")
+        while len(states) < 2:
+            await asyncio.sleep(0.005)
+        nft.fault = None
+        while len(states) < 3:
+            await asyncio.sleep(0.005)
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+    assert states == [(True, None), (False, "nft-failed"), (True, None)]
+
+
+async def test_a_message_wakes_it_and_the_end_takes_the_reader_away(nft: FakeNft) -> None:
+    ours, kernels = socket.socketpair()
+    looks = 0
+
+    class Watch:
+        def fileno(self) -> int:
+            return ours.fileno()
+
+        def changed(self) -> bool:
+            return ours.recv(100) == b"rules"
+
+    firewall = Firewall(nft, nft.rules)
+    guard = Guard(firewall, Watch(), lambda *_: None, poll_seconds=30)
+    look = guard.look
+
+    def counted() -> float:
+        nonlocal looks
+        looks += 1
+        return look()
+
+    guard.look = counted  # type: ignore[method-assign]
+    task = asyncio.create_task(guard.run())
+    async with asyncio.timeout(10):
+        while looks < 1:
+            await asyncio.sleep(0.005)
+        await asyncio.sleep(0.05)
+        kernels.send(b"elements")
+        await asyncio.sleep(0.05)
+        assert looks == 1
+        kernels.send(b"rules")
+        while looks < 2:
+            await asyncio.sleep(0.005)
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+    assert not asyncio.get_running_loop().remove_reader(ours.fileno())
+    ours.close()
+    kernels.close()

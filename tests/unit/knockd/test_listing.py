@@ -1,0 +1,130 @@
+import copy
+import json
+from typing import Any
+
+import pytest
+
+from hyperion.knockd.listing import Listing
+from hyperion.knockd.nft import FirewallError
+from hyperion.knockd.ruleset import Ruleset
+from tests.helpers.fake_nft import objects
+
+RULES = Ruleset(8443)
+ONE_SHOT = Ruleset(8443, one_shot=True)
+
+
+def listing(found: list[dict[str, Any]]) -> Listing:
+    return Listing(json.dumps({"nftables": [{"metainfo": {"version": "1.0.6"}}, *found]}))
+
+
+def changed(change: str, rules: Ruleset = RULES) -> list[dict[str, Any]]:
+    """A gate with one fault; the names are those of its objects in order."""
+    found: list[dict[str, Any]] = copy.deepcopy(objects(rules))
+    set4, _, chain, rule4, rule6 = found
+    match change:
+        case "no set":
+            found.remove(set4)
+        case "set of IPv6 for IPv4":
+            set4["set"]["type"] = "ipv6_addr"
+        case "set without timeouts":
+            del set4["set"]["flags"]
+        case "policy accept":
+            chain["chain"]["policy"] = "accept"
+        case "another hook":
+            chain["chain"]["hook"] = "forward"
+        case "no rule for IPv6":
+            found.remove(rule6)
+        case "another port":
+            rule4["rule"]["expr"][0]["match"]["right"] = 80
+        case "a set of ports":
+            rule4["rule"]["expr"][0]["match"]["right"] = {"set": [8443, 80]}
+        case "drop":
+            rule4["rule"]["expr"][-1] = {"drop": None}
+        case "in a chain that nothing leads to":
+            rule4["rule"]["chain"] = "other"
+        case "no expressions":
+            rule4["rule"]["expr"] = []
+        case "accept everything":
+            found.append({"rule": {"chain": "input", "expr": [{"counter": {"packets": 1}}, {"accept": None}]}})
+    return found
+
+
+def test_a_gate_has_no_complaints() -> None:
+    for rules in (RULES, ONE_SHOT):
+        assert listing(objects(rules)).complaints(rules) == []
+        assert listing(objects(rules)).has_sets(rules)
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        ("no set", "set admitted is missing, or of another kind"),
+        ("set of IPv6 for IPv4", "set admitted is missing, or of another kind"),
+        ("set without timeouts", "set admitted is missing, or of another kind"),
+        ("policy accept", "no chain drops what comes in"),
+        ("another hook", "no chain drops what comes in"),
+        ("no rule for IPv6", "port 8443 is not opened to set admitted6"),
+        ("another port", "port 8443 is not opened to set admitted"),
+        ("a set of ports", "port 8443 is not opened to set admitted"),
+        ("drop", "port 8443 is not opened to set admitted"),
+        ("in a chain that nothing leads to", "port 8443 is not opened to set admitted"),
+        ("no expressions", "port 8443 is not opened to set admitted"),
+        ("accept everything", "a rule accepts everything"),
+    ],
+)
+def test_each_fault_is_found(change: str, complaint: str) -> None:
+    assert listing(changed(change)).complaints(RULES) == [complaint]
+
+
+def test_consuming_grants_is_as_wanted_or_a_fault() -> None:
+    assert len(listing(objects(RULES)).complaints(ONE_SHOT)) == 2
+    assert len(listing(objects(ONE_SHOT)).complaints(RULES)) == 2
+
+
+def test_an_operators_own_rules_are_welcome() -> None:
+    own = [
+        {"rule": {"chain": "input", "expr": ["notrack", {"jump": {"target": "more"}}]}},
+        {"rule": {"chain": "input", "expr": [{"match": {"left": "x", "right": 1}}, {"accept": None}]}},
+        {"chain": {"name": "more"}},
+        {"rule": {"chain": "more", "expr": [{"accept": None}]}},
+    ]
+    assert listing([*objects(RULES), *own]).complaints(RULES) == []
+
+
+def test_grants_and_what_is_none() -> None:
+    found = objects(RULES)
+    found[0]["set"]["elem"] = [
+        {"elem": {"val": "192.0.2.1", "timeout": 60, "expires": 12}},
+        {"elem": {"val": "192.0.2.2", "expires": 0}},
+        {"elem": {"val": "192.0.2.3", "comment": "for ever"}},
+        "192.0.2.4",
+        {"prefix": {"addr": "192.0.2.128", "len": 25}},
+    ]
+    found[1]["set"]["elem"] = [{"elem": {"val": "2001:db8::1", "timeout": 60, "expires": 59}}]
+    read = listing(found)
+    assert read.grants(RULES) == {"192.0.2.1": 12.0, "192.0.2.2": 0.0, "2001:db8::1": 59.0}
+    assert read.permanent(RULES)[:2] == ["192.0.2.3", "192.0.2.4"]
+    assert len(read.permanent(RULES)) == 3
+
+
+def test_ports_that_were_kept_open() -> None:
+    port = {"match": {"left": {"payload": {"protocol": "tcp", "field": "dport"}}, "right": 22}}
+    rules: list[dict[str, Any]] = [
+        {"rule": {"chain": "input", "comment": "keep-port 22: open", "expr": [port, {"accept": None}]}},
+        {"rule": {"chain": "input", "comment": "keep-port ?", "expr": [{"accept": None}]}},
+        {"rule": {"chain": "input", "comment": "mine", "expr": [port, {"accept": None}]}},
+    ]
+    assert listing([*objects(RULES), *rules]).keep_ports() == (22,)
+
+
+def test_whose_table_it_is() -> None:
+    assert listing(objects(RULES)).is_ours(RULES)
+    assert listing([]).is_ours(RULES)
+    assert not listing([{"chain": {"name": "input"}}]).is_ours(RULES)
+    assert not listing(objects(RULES)).is_ours(Ruleset(8443, set="others"))
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"nftables": 1}', '{"nftables": [1]}'])
+def test_an_answer_that_is_none(text: str) -> None:
+    with pytest.raises(FirewallError, match="not JSON"):
+        Listing(text)
