@@ -8,8 +8,8 @@ import re
 
 from hyperion.knockd.ruleset import check_name, remove_text
 
-#: How nft lists what only iptables' own program can load again: ``xt match NAME``. Older versions wrote a comment, which
-#: nothing else in a listing is.
+#: How nft lists what only iptables' own program can load again: ``xt match NAME``. Older versions wrote a comment,
+#: which nothing else in a listing is.
 _FOREIGN = re.compile(r"\bxt (?:match|target) |^\s*#", re.MULTILINE)
 #: Counters, and the time that elements have left.
 _RUNNING = (

@@ -1,4 +1,4 @@
-"""A server's firewall seen from both sides: nftables inside a namespace, a service behind it, and who tries to get in."""
+"""A server's firewall from both sides: nftables inside a namespace, a service behind it, and who tries to get in."""
 
 import contextlib
 import itertools

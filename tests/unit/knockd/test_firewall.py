@@ -94,7 +94,8 @@ def test_a_table_that_does_its_work_is_adopted_whatever_else_it_says(nft: FakeNf
     nft.table, nft.until = None, {}
     nft.now += 5
     assert firewall.ensure() is Outcome.RESTORED_DELETED
-    assert (nft.table, nft.until) == ("the operator's own", {"192.0.2.1": nft.now + 25})
+    restored: tuple[object, object] = (nft.table, nft.until)
+    assert restored == ("the operator's own", {"192.0.2.1": nft.now + 25})
 
 
 def test_without_leave_nothing_is_installed(nft: FakeNft) -> None:

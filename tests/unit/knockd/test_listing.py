@@ -44,7 +44,7 @@ def changed(change: str, rules: Ruleset = RULES) -> list[dict[str, Any]]:
             rule4["rule"]["chain"] = "other"
         case "no expressions":
             rule4["rule"]["expr"] = []
-        case "accept everything":
+        case _:
             found.append({"rule": {"chain": "input", "expr": [{"counter": {"packets": 1}}, {"accept": None}]}})
     return found
 
@@ -82,7 +82,7 @@ def test_consuming_grants_is_as_wanted_or_a_fault() -> None:
 
 
 def test_an_operators_own_rules_are_welcome() -> None:
-    own = [
+    own: list[dict[str, Any]] = [
         {"rule": {"chain": "input", "expr": ["notrack", {"jump": {"target": "more"}}]}},
         {"rule": {"chain": "input", "expr": [{"match": {"left": "x", "right": 1}}, {"accept": None}]}},
         {"chain": {"name": "more"}},

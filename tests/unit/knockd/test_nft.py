@@ -38,7 +38,7 @@ def test_nfts_words_become_an_error(complaint: str, kind: type[FirewallError], m
 
 
 def test_each_kind_has_its_word_and_what_can_be_done_has_a_hint() -> None:
-    kinds = [FirewallError, *FirewallError.__subclasses__()]
+    kinds: list[type[FirewallError]] = [FirewallError, *FirewallError.__subclasses__()]
     assert {kind.reason for kind in kinds} >= {
         *("nft-failed", "nft-missing", "nft-timeout", "not-permitted", "table-missing", "set-full"),
     }

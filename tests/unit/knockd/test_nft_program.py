@@ -39,7 +39,7 @@ def test_text_goes_in_as_text_and_the_environment_stays_outside(
 
 def test_a_failure_is_told_in_nfts_words(tmp_path: Path) -> None:
     nft = NftProgram(fake(tmp_path, "echo 'Error: it is so' >&2; exit 1"))
-    with pytest.raises(FirewallError, match="^nft: it is so$"):
+    with pytest.raises(FirewallError, match=r"^nft: it is so$"):
         nft.load("x")
 
 

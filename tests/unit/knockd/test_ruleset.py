@@ -46,6 +46,8 @@ table inet hyperion {
   chain input {
 """
 
+ICMPV6_ERRORS = "destination-unreachable, packet-too-big, time-exceeded, parameter-problem"
+
 
 def rule_lines(text: str) -> list[str]:
     return [
@@ -64,8 +66,7 @@ def test_the_printed_text() -> None:
         "icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert, nd-router-advert } ip6 hoplimit 255 accept",
         "icmpv6 type mld-listener-query ip6 saddr fe80::/10 ip6 hoplimit 1 accept",
         "ct state related icmp type { destination-unreachable, time-exceeded, parameter-problem } accept",
-        "ct state related icmpv6 type"
-        " { destination-unreachable, packet-too-big, time-exceeded, parameter-problem } accept",
+        f"ct state related icmpv6 type {{ {ICMPV6_ERRORS} }} accept",
         "tcp dport 22 ct state new tcp flags & (fin | syn | rst | ack) == syn accept",
         *[
             f"tcp dport 8443 ct state new tcp flags & (fin | syn | rst | ack) == syn {family} saddr @{name} {rest}"
@@ -156,8 +157,10 @@ def test_a_time_that_nft_would_take_for_ever_or_wrong_is_refused(ttl: float) -> 
 
 @pytest.mark.parametrize(
     "source",
-    ["", "x", "192.0.2.1/24", "192.0.2.1 }", "192.0.2.1\n", "192.0.2", "224.0.0.1", "0.0.0.0", "::", "ff02::1"]
-    + ["fe80::1%eth0", "::ffff:224.0.0.1", "1.2.3.4 timeout 0s"],
+    [
+        *("", "x", "192.0.2.1/24", "192.0.2.1 }", "192.0.2.1\n", "192.0.2", "1.2.3.4 timeout 0s", "fe80::1%eth0"),
+        *("224.0.0.1", "0.0.0.0", "::", "ff02::1", "::ffff:224.0.0.1"),
+    ],
 )
 def test_what_is_no_source_is_refused(source: str) -> None:
     with pytest.raises(ValueError, match=r"."):

@@ -4,15 +4,15 @@ from hyperion.errors import ConfigError
 from hyperion.knockd.snapshot import can_be_restored, comparable, restore_table_text, restore_text
 
 LISTING = """table inet a {
-	set s {
-		type ipv4_addr
-		flags timeout
-		elements = { 10.0.0.2 timeout 1m expires 59s932ms, 10.0.0.1 expires 1d2h3m4s5ms,
-			     10.0.0.3 timeout 5m expires 3m188ms counter packets 4 bytes 5 }
-	}
-	chain c {
-		counter packets 12 bytes 3456 drop comment "x"
-	}
+    set s {
+        type ipv4_addr
+        flags timeout
+        elements = { 10.0.0.2 timeout 1m expires 59s932ms, 10.0.0.1 expires 1d2h3m4s5ms,
+             10.0.0.3 timeout 5m expires 3m188ms counter packets 4 bytes 5 }
+    }
+    chain c {
+        counter packets 12 bytes 3456 drop comment "x"
+    }
 }
 """
 
@@ -52,4 +52,4 @@ def test_one_table() -> None:
 )
 def test_what_iptables_made_cannot_be_restored_by_nft(line: str) -> None:
     assert can_be_restored(LISTING)
-    assert not can_be_restored(LISTING.replace("\tchain c {", f"\tchain c {{\n{line}"))
+    assert not can_be_restored(LISTING.replace("    chain c {", f"    chain c {{\n{line}"))
