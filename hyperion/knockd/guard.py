@@ -29,6 +29,8 @@ FIGHT_SECONDS = 60.0
 FIGHT_BACKOFF = Backoff(start=1.0, cap=60.0, jitter="none")
 #: Waits between attempts while nftables fails, seconds.
 FAULT_BACKOFF = Backoff(start=0.25, cap=5.0, jitter="none")
+#: While all is not well it looks at most so often, whatever it hears, seconds.
+PAUSE_SECONDS = 0.25
 
 CONTESTED = "contested"
 
@@ -77,16 +79,16 @@ class Guard:
                 noticed.clear()
                 wait = await asyncio.to_thread(self.look)
                 self._report_change()
-                if wait:
-                    await asyncio.sleep(wait)
-                else:
-                    await _wait(noticed, self._poll_seconds)
+                # Not to be kept busy by whoever changes the table all the time.
+                pause = min(wait, PAUSE_SECONDS)
+                await asyncio.sleep(pause)
+                await _wait(noticed, wait - pause if wait else self._poll_seconds)
         finally:
             if watch is not None:
                 loop.remove_reader(watch.fileno())
 
     def look(self) -> float:
-        """See to it that the table is in force. Seconds until the next look is due, 0: when something happens."""
+        """See to it that the table is in force. Seconds until the next look is due, 0: now and then will do."""
         began = self._clock()
         try:
             wait = self._wait_for_peace(began)

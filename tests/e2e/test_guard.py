@@ -243,3 +243,15 @@ def test_a_flood_of_messages_counts_as_a_change(network: Topology, backend: Insi
     backend.load("add table inet u")
     assert not watch.changed()
     watch.close()
+
+
+async def test_a_table_that_the_operator_loads_at_last_is_adopted_soon(
+    network: Topology, backend: Inside, logged: list[tuple[LogEvent, str | None]]
+) -> None:
+    firewall = Firewall(backend, RULES, may_install=False)
+    async with guarding(network, firewall) as states:
+        assert states == [(False, "table-missing")]
+        await asyncio.sleep(3)  # by now the guard waits for seconds
+        await asyncio.to_thread(backend.load, ruleset_text(Ruleset(TUNNEL_PORT, keep_ports=(22,))))
+        await eventually(lambda: states[-1] == (True, None), seconds=1)
+    assert logged == [(FIREWALL_DEGRADED, "table-missing"), (FIREWALL_RECOVERED, None)]
