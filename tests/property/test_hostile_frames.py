@@ -110,7 +110,7 @@ def test_grammatical_frames(make: Callable[[], RawPeer]) -> None:
 
 
 @pytest.mark.long
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1_200)
 @pytest.mark.parametrize("frame", [random_frame, grammatical_frame])
 @pytest.mark.parametrize("make", MAKERS)
 def test_100_000_frames(make: Callable[[], RawPeer], frame: Callable[[random.Random], bytes]) -> None:
