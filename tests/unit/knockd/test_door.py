@@ -1,0 +1,203 @@
+"""Decisions on their way to a firewall that is slow, broken, or gone."""
+
+import asyncio
+import threading
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+
+import pytest
+
+from hyperion.knockd import door as door_module
+from hyperion.knockd.admission import Admission
+from hyperion.knockd.door import MAX_WAITING, Door
+from hyperion.knockd.nft import FirewallError, NftTimeoutError, SetFullError
+
+TTL = 60
+
+
+class FakeFirewall:
+    """Remembers calls; ``open`` holds them up, ``error`` makes them fail."""
+
+    def __init__(self, grants: Mapping[str, float] | None = None) -> None:
+        self.calls: list[tuple[str, str]] = []
+        self.open = threading.Event()
+        self.open.set()
+        self.error: Exception | None = None
+        self.living = dict(grants or {})
+
+    def admit(self, source: str, ttl: float) -> None:
+        assert ttl == TTL
+        self._call("admit", source)
+
+    def revoke(self, source: str) -> None:
+        self._call("revoke", source)
+
+    def grants(self) -> Mapping[str, float]:
+        self.open.wait(5)
+        if self.error is not None:
+            raise self.error
+        return self.living
+
+    def _call(self, verb: str, source: str) -> None:
+        self.open.wait(5)
+        self.calls.append((verb, source))
+        if self.error is not None:
+            raise self.error
+
+
+class Rig:
+    def __init__(self, firewall: FakeFirewall, *, one_shot: bool = False) -> None:
+        self.firewall = firewall
+        self.admitted: list[str] = []
+        self.states: list[str | None] = []
+        self.changed = asyncio.Event()
+        self.door = Door(firewall, Admission(TTL, one_shot=one_shot), self._on_admitted, self._on_state)
+
+    def _on_admitted(self, source: str) -> None:
+        self.admitted.append(source)
+
+    def _on_state(self, reason: str | None) -> None:
+        self.states.append(reason)
+        self.changed.set()
+
+    async def states_reach(self, count: int) -> None:
+        async with asyncio.timeout(5):
+            while len(self.states) < count:
+                self.changed.clear()
+                await self.changed.wait()
+
+
+@asynccontextmanager
+async def running(firewall: FakeFirewall, *, one_shot: bool = False) -> AsyncIterator[Rig]:
+    rig = Rig(firewall, one_shot=one_shot)
+    task = asyncio.create_task(rig.door.run(lambda: 0.0))
+    try:
+        yield rig
+    finally:
+        firewall.open.set()
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_an_admission_reaches_the_firewall_and_is_told() -> None:
+    async with running(FakeFirewall()) as rig:
+        assert rig.door.admit("192.0.2.1", 0.0) is None
+        await rig.states_reach(2)
+        assert rig.firewall.calls == [("admit", "192.0.2.1")]
+        assert rig.admitted == ["192.0.2.1"]
+        assert rig.states == [None, None]  # the first look, the admission
+
+
+async def test_a_knock_again_renews() -> None:
+    async with running(FakeFirewall()) as rig:
+        for now in (0.0, 0.5, 2.0):
+            assert rig.door.admit("192.0.2.1", now) is None
+            await asyncio.sleep(0.05)
+        # the second one found the grant half a second old
+        assert rig.firewall.calls == [("admit", "192.0.2.1")] * 2
+
+
+async def test_a_slow_firewall_holds_up_nobody_but_itself() -> None:
+    firewall = FakeFirewall()
+    firewall.open.clear()
+    async with running(firewall) as rig:
+        began = time.monotonic()
+        results = {rig.door.admit(f"10.{number}.0.1", 0.0) for number in range(200)}
+        await asyncio.sleep(0)
+        assert results == {None}
+        assert time.monotonic() - began < 1
+        firewall.open.set()
+        await rig.states_reach(201)
+        assert rig.admitted == [f"10.{number}.0.1" for number in range(200)]
+
+
+async def test_too_many_waiting_are_refused_and_may_try_again() -> None:
+    firewall = FakeFirewall()
+    firewall.open.clear()
+    async with running(firewall) as rig:
+        for number in range(MAX_WAITING):
+            assert rig.door.admit(f"10.{number}.0.1", 0.0) is None
+        assert rig.door.admit("192.0.2.1", 0.0) == "busy"
+        firewall.open.set()
+        await rig.states_reach(MAX_WAITING + 1)
+        assert rig.door.admit("192.0.2.1", 0.0) is None
+
+
+async def test_a_full_book_is_a_refusal() -> None:
+    async with running(FakeFirewall()) as rig:
+        results = [rig.door.admit(f"192.0.2.{number}", 0.0) for number in range(65)]
+        assert results == [None] * 64 + ["group-full"]
+
+
+async def test_a_revocation_wins_over_an_admission_that_waits() -> None:
+    firewall = FakeFirewall()
+    firewall.open.clear()
+    async with running(firewall) as rig:
+        rig.door.admit("192.0.2.1", 0.0)
+        rig.door.revoke("192.0.2.1")
+        firewall.open.set()
+        await rig.states_reach(2)
+        assert firewall.calls == [("revoke", "192.0.2.1")]
+        # the book is in step: the next knock is a new admission, not a fresh grant
+        assert rig.door.admit("192.0.2.1", 0.1) is None
+        await rig.states_reach(3)
+        assert firewall.calls[-1] == ("admit", "192.0.2.1")
+
+
+async def test_a_failure_is_told_and_the_next_knock_tries_again() -> None:
+    firewall = FakeFirewall()
+    async with running(firewall) as rig:
+        await rig.states_reach(1)
+        firewall.error = NftTimeoutError("nft did not come back")
+        rig.door.admit("192.0.2.1", 0.0)
+        await rig.states_reach(2)
+        assert rig.states[-1] == "nft-timeout: nft did not come back"
+        assert rig.admitted == []
+        firewall.error = None
+        assert rig.door.admit("192.0.2.1", 0.1) is None
+        await rig.states_reach(3)
+        assert (rig.admitted, rig.states[-1]) == (["192.0.2.1"], None)
+
+
+async def test_recovery_is_noticed_without_a_knock(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(door_module, "PROBE_SECONDS", 0.05)
+    firewall = FakeFirewall()
+    async with running(firewall) as rig:
+        await rig.states_reach(1)
+        firewall.error = FirewallError("no")
+        rig.door.admit("192.0.2.1", 0.0)
+        await rig.states_reach(2)
+        await asyncio.sleep(0.2)
+        assert rig.states[1:] == ["nft-failed: no"]
+        firewall.error = None
+        await rig.states_reach(3)
+        assert rig.states[-1] is None
+
+
+@pytest.mark.parametrize("error", [SetFullError("full"), ValueError("no source")])
+async def test_what_is_wrong_with_one_source_is_not_wrong_with_the_gate(error: Exception) -> None:
+    firewall = FakeFirewall()
+    async with running(firewall) as rig:
+        await rig.states_reach(1)
+        firewall.error = error
+        rig.door.admit("192.0.2.1", 0.0)
+        await asyncio.sleep(0.1)
+        assert rig.firewall.calls == [("admit", "192.0.2.1")]
+        assert (rig.admitted, rig.states) == ([], [None])
+
+
+async def test_grants_that_live_already_are_counted() -> None:
+    async with running(FakeFirewall({"192.0.2.1": 59.8})) as rig:
+        await rig.states_reach(1)
+        assert rig.door.admit("192.0.2.1", 0.1) is None
+        await asyncio.sleep(0.05)
+        assert rig.firewall.calls == []  # fresh
+
+
+async def test_one_shot_grants_are_given_again_at_each_knock() -> None:
+    async with running(FakeFirewall(), one_shot=True) as rig:
+        for count in (2, 3):
+            rig.door.admit("192.0.2.1", count / 10)
+            await rig.states_reach(count)
+        assert rig.firewall.calls == [("admit", "192.0.2.1")] * 2

@@ -1,0 +1,50 @@
+"""A backend that is found later."""
+
+import pytest
+
+from hyperion.knockd.late_backend import LateBackend
+from hyperion.knockd.nft import Backend, NftMissingError
+
+
+class FakeBackend:
+    name = "fake"
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[str, ...]] = []
+
+    def load(self, commands: str) -> None:
+        self.calls.append(("load", commands))
+
+    def check(self, commands: str) -> None:
+        self.calls.append(("check", commands))
+
+    def list_text(self, *what: str) -> str:
+        self.calls.append(("text", *what))
+        return "text"
+
+    def list_json(self, *what: str) -> str:
+        self.calls.append(("json", *what))
+        return "json"
+
+
+def test_it_is_looked_for_until_it_is_there_and_then_no_more() -> None:
+    found = FakeBackend()
+    answers: list[Backend | None] = [None, None, found]
+
+    def find() -> Backend:
+        answer = answers.pop(0)
+        if answer is None:
+            raise NftMissingError
+        return answer
+
+    backend = LateBackend(find)
+    for _ in range(2):
+        with pytest.raises(NftMissingError, match="not installed"):
+            backend.load("add ...")
+    assert backend.name == "none"
+    backend.load("add ...")
+    backend.check("check")
+    assert backend.list_text("table", "inet", "x") == "text"
+    assert backend.list_json("ruleset") == "json"
+    assert backend.name == "fake"
+    assert found.calls == [("load", "add ..."), ("check", "check"), ("text", "table", "inet", "x"), ("json", "ruleset")]
