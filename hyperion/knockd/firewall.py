@@ -127,11 +127,7 @@ class Firewall:
         commands = admit_text(self._rules, address, ttl)
         with self._lock:
             until = self._clock() + ttl
-            try:
-                self._backend.load(commands)
-            except NoSuchObjectError:
-                # Older kernels read the clock for each command: the grant may have ended between add and delete.
-                self._backend.load(commands)
+            self._load_again(commands)
             if len(self._granted_until) >= SET_SIZE:  # no more can live in the kernel
                 self._forget_expired()
             self._granted_until[str(address)] = until
@@ -142,7 +138,7 @@ class Firewall:
         with self._lock:
             # First: even if nft fails, no restoration brings it back.
             self._granted_until.pop(str(address), None)
-            self._backend.load(revoke_text(self._rules, address))
+            self._load_again(revoke_text(self._rules, address))
 
     def grants(self) -> dict[str, float]:
         """Who is in, by the kernel's word, and the seconds left. Raises ``NoSuchObjectError`` without a table."""
@@ -154,6 +150,13 @@ class Firewall:
         with self._lock:
             text = self._list_text()
         return None if text is None else hashlib.sha256(text.encode()).hexdigest()
+
+    def _load_again(self, commands: str) -> None:
+        """Once more, if the grant ended just between the add and the delete of one transaction."""
+        try:
+            self._backend.load(commands)
+        except NoSuchObjectError:
+            self._backend.load(commands)
 
     def _first(self, live: str | None) -> Outcome:
         rules, grants = self._rules, {}
