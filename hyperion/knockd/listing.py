@@ -50,7 +50,8 @@ class Listing:
         for element in self._elements(rules):
             if not isinstance(element, dict):
                 found.append(str(element))
-            elif "expires" not in element:
+            # With nothing left nft leaves out "expires"; the kernel is about to collect it.
+            elif not {"expires", "timeout"} & element.keys():
                 found.append(str(element.get("val", element)))
         return found
 

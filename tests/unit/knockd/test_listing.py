@@ -97,6 +97,7 @@ def test_grants_and_what_is_none() -> None:
         {"elem": {"val": "192.0.2.1", "timeout": 60, "expires": 12}},
         {"elem": {"val": "192.0.2.2", "expires": 0}},
         {"elem": {"val": "192.0.2.3", "comment": "for ever"}},
+        {"elem": {"val": "192.0.2.5", "timeout": 0}},
         "192.0.2.4",
         {"prefix": {"addr": "192.0.2.128", "len": 25}},
     ]
