@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from hyperion.knockd import ruleset as ruleset_module
-from hyperion.knockd.firewall import Firewall, Outcome, TableMissingError, TableWrongError, open_backend
+from hyperion.knockd.firewall import Firewall, Outcome, TableMissingError, TableWrongError
 from hyperion.knockd.listing import Listing
 from hyperion.knockd.nft import NoSuchObjectError, SetFullError
 from hyperion.knockd.nft_library import NftLibrary
@@ -304,8 +304,8 @@ def test_counters_and_grants_do_not_change_the_fingerprint(network: Topology, fi
 
 
 @pytest.mark.needs("setpriv")
-@pytest.mark.parametrize("choice", ["library", "program"])
-def test_without_the_right_it_says_so(network: Topology, choice: str) -> None:
+def test_without_the_right_it_says_so(network: Topology, backend: Inside) -> None:
+    choice = {"libnftables": "library", "nft": "program"}[backend.name]
     script = (
         "import json, sys\nfrom hyperion.knockd.firewall import Firewall, open_backend\n"
         "from hyperion.knockd.nft import FirewallError\nfrom hyperion.knockd.ruleset import Ruleset\n"
@@ -318,11 +318,6 @@ def test_without_the_right_it_says_so(network: Topology, choice: str) -> None:
         *(sys.executable, "-c", script, choice),
     )
     assert json.loads(output) == ["not-permitted", "knockd needs CAP_NET_ADMIN"]
-
-
-def test_auto_takes_the_library_first() -> None:
-    assert open_backend().name == "libnftables"
-    assert open_backend("program").name == "nft"
 
 
 @pytest.mark.long
