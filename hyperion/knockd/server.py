@@ -42,7 +42,7 @@ _KEY_BYTES = 32
 _MAX_PORT = 65_535
 
 # Parts of knockd that can be in trouble
-FIREWALL, TABLE, MEMORY = "firewall", "table", "replay-memory"
+FIREWALL, TABLE, MEMORY, PAST = "firewall", "table", "replay-memory", "past"
 
 #: Verdicts on what lacks even the form of a knock.
 _JUNK = frozenset({Verdict.WRONG_LENGTH, Verdict.WRONG_MAGIC})
@@ -93,6 +93,7 @@ class Knockd:
         self._guard = ReplayGuard(config.window)
         self._report = Report(config.knock_port)
         self._troubles = {TABLE: "not looked at yet"}
+        self._past_matters_until = 0.0
         self._running = False
         self._failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.door = Door(
@@ -113,8 +114,10 @@ class Knockd:
             rest = start + 1 - self._clock()
             await asyncio.sleep(min(max(rest, 0.0), 1.0) + CLOCK_GRAIN_SECONDS)
         elif damage is not None:
-            text = f"the replay memory is {damage}: knocks are refused for {self._config.window} s"
+            text = f"the replay memory was {damage}: knocks are refused for {self._config.window} s"
             log.event(DIAGNOSTIC, reason=f"{MEMORY}-{damage}", message=text, level="error")
+            self._past_matters_until = start + self._config.window + 1
+            self.trouble(PAST, text)
 
     async def run(self, captures: Iterable[Capture]) -> None:
         """Hear, until cancelled. Raises ``CaptureDiedError``."""
@@ -231,6 +234,8 @@ class Knockd:
                 self._send(counts)
             if self._memory.is_large or MEMORY in self._troubles:
                 self._rewrite_memory()
+            if self._clock() >= self._past_matters_until:
+                self.trouble(PAST, None)
 
     def _rewrite_memory(self) -> None:
         try:

@@ -250,6 +250,22 @@ async def test_a_first_start_waits_out_the_second_it_knows_nothing_about(tmp_pat
     rig.stop()
 
 
+async def test_a_spoilt_memory_keeps_everybody_out_for_a_while_and_says_so(rig: Rig) -> None:
+    rig.number = 1  # the file is taken as it is
+    Path(rig.config.replay_path).write_bytes(b"spoilt")
+    await rig.start()
+    async with running(rig):
+        rig.knockd.on_table(True, None)
+        await until(lambda: rig.sent)
+        state = rig.sent[-1]
+        assert isinstance(state, GateState)
+        assert "past: the replay memory was corrupt" in str(state.reason)
+        assert rig.hear(rig.knock(offset=29)) == "stale"
+        rig.now += 31
+        await until(lambda: rig.sent[-1] == GateState(True, None))
+        assert rig.hear(rig.knock()) == "accepted"
+
+
 async def test_the_state_is_bad_until_the_table_was_looked_at(rig: Rig) -> None:
     async with running(rig):
         await until(lambda: rig.sent)
