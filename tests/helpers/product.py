@@ -31,7 +31,7 @@ class Key:
 
     @property
     def secret_raw(self) -> bytes:
-        return base64.b64decode(self.file.read_text(encoding="ascii"), validate=True)
+        return base64.b64decode(self.file.read_text(encoding="ascii").strip(), validate=True)
 
     @property
     def public_raw(self) -> bytes:
@@ -179,7 +179,9 @@ class Product:
             server.wait_ready()
         return server
 
-    def client_file(self, entries: Sequence[Entry], *, name: str = "client", admin: str = "admin", pool: int = 2) -> Path:
+    def client_file(
+        self, entries: Sequence[Entry], *, name: str = "client", admin: str = "admin", pool: int = 2
+    ) -> Path:
         """A client's configuration without forwards."""
         lines = [f"admin_static_key_file = {quote(self.key(admin).file)}", f"pool_size = {pool}"]
         lines += ["[key]", 'source = "value"', f"value = {quote(self.psk_text)}"]

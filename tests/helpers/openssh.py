@@ -1,0 +1,78 @@
+"""An sshd of our own on loopback, and ``ssh`` and ``scp`` to it by whatever port: keys and files of ``bench.ssh``."""
+
+import contextlib
+import getpass
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+from bench.peers import LOOPBACK, free_port, write_private
+from bench.ssh import AES128_GCM, PRIVILEGE_SEPARATION_DIRECTORY, SSHD, make_key, sshd_config
+from tests.helpers.program import Program
+
+#: Under this name the server's key is known, whatever port leads to it.
+ALIAS = "target"
+
+#: Seconds for one command or one copy.
+TIMEOUT = 60
+
+
+class OpenSsh:
+    """A running sshd and the command lines that reach it."""
+
+    def __init__(self, directory: Path, port: int) -> None:
+        self.port = port
+        self._directory = directory
+
+    def ssh(self, port: int, command: str, data: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+        """A session through ``port``; ``data`` is its standard input."""
+        words = ["ssh", *self._options(), "-p", str(port), f"{getpass.getuser()}@{LOOPBACK}", command]
+        return subprocess.run(words, input=data, capture_output=True, timeout=TIMEOUT, check=False)
+
+    def upload(self, port: int, source: Path, target: Path) -> None:
+        self._copy(port, str(source), self._remote(target))
+
+    def download(self, port: int, source: Path, target: Path) -> None:
+        self._copy(port, self._remote(source), str(target))
+
+    def _copy(self, port: int, source: str, target: str) -> None:
+        words = ["scp", "-q", *self._options(), "-P", str(port), source, target]
+        done = subprocess.run(words, capture_output=True, timeout=TIMEOUT, check=False, stdin=subprocess.DEVNULL)
+        assert done.returncode == 0, done.stderr.decode()
+
+    def _options(self) -> list[str]:
+        settings = {
+            "BatchMode": "yes",
+            "HostKeyAlias": ALIAS,
+            "IdentitiesOnly": "yes",
+            "StrictHostKeyChecking": "yes",
+            "UserKnownHostsFile": str(self._directory / "known_hosts"),
+        }
+        options = [part for name, value in settings.items() for part in ("-o", f"{name}={value}")]
+        return ["-F", "none", "-c", AES128_GCM, "-i", str(self._directory / "user"), *options]
+
+    @staticmethod
+    def _remote(path: Path) -> str:
+        return f"{getpass.getuser()}@{LOOPBACK}:{path}"
+
+
+@contextlib.contextmanager
+def openssh(directory: Path) -> Iterator[OpenSsh]:
+    """In ``directory``, which is made and must be reachable for nobody else."""
+    directory.mkdir(mode=0o700)
+    port = free_port()
+    host_key = make_key(directory / "host")
+    make_key(directory / "user")
+    write_private(directory / "known_hosts", f"{ALIAS} {host_key}\n")
+    # scp speaks SFTP since OpenSSH 9.0.
+    config = sshd_config(directory, port, AES128_GCM) + "Subsystem sftp internal-sftp\n"
+    write_private(directory / "sshd_config", config)
+    if os.geteuid() == 0:
+        PRIVILEGE_SEPARATION_DIRECTORY.mkdir(mode=0o755, exist_ok=True)
+    sshd = Program("sshd", [str(SSHD), "-D", "-e", "-f", str(directory / "sshd_config")])
+    try:
+        sshd.wait_err("Server listening on")
+        yield OpenSsh(directory, port)
+    finally:
+        sshd.stop()
