@@ -231,6 +231,22 @@ def test_without_a_right_that_it_needs_it_says_so(network: Topology, tmp_path: P
         assert f"CAP_{missing.upper()}" in fault.reason
 
 
+def test_a_full_disk_refuses_and_says_so(network: Topology, tmp_path: Path) -> None:
+    # Inside "ip netns exec" there is a mount namespace, so this disk exists for knockd alone.
+    disk = f'mount -t tmpfs -o size=8k,mode=700 small {tmp_path} && exec "$@"'
+    with KnockdProcess(network.server, tmp_path, prefix=("sh", "-c", disk, "sh")) as made:
+        made.expect(GateState, lambda state: state.ok)
+        send(network.admin, network.server.ipv4, *[knock() for _ in range(150)])
+        state = made.expect(GateState, lambda state: not state.ok)
+        assert "No space left" in str(state.reason)
+        refused = made.count("not-remembered")
+        assert 0 < refused < 150
+        # what was let in before stays in, who comes now does not get in
+        send(network.attacker, network.server.ipv4, knock())
+        made.count("not-remembered", refused + 1)
+        assert elements(network.server).keys() == {network.admin.ipv4}
+
+
 def test_nothing_heavy_or_foreign_is_loaded() -> None:
     code = "import sys, hyperion.knockd.__main__; print(*sorted({name.split('.')[0] for name in sys.modules}))"
     done = subprocess.run(
