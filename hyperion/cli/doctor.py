@@ -21,6 +21,9 @@ from hyperion.proto.keys import PrivateKey
 
 SCHEMA = "hyperion.doctor/1"
 
+#: A clock that is further off than this, milliseconds, is told: knocks carry a time, and half a minute off they fail.
+SKEW_WARNING_MS = 5_000
+
 #: At least one server cannot be used.
 EXIT_SOME_FAILED = 1
 
@@ -102,7 +105,7 @@ class DoctorDocument(msgspec.Struct):
 
 
 def run_doctor(config_file: Path | None, names: Sequence[str], *, as_json: bool, timeout: float, probe: Probe) -> int:
-    """Probes the servers called ``names`` (all if there are none), each within ``timeout`` seconds, all at once."""
+    """Probes the servers called ``names`` (all if there are none), each step within ``timeout`` seconds."""
     disable_core_dumps()
     config = load_client_config(client_path(config_file), Secrets(terminal_prompt()))
     servers = _chosen(config, names)
@@ -150,8 +153,14 @@ def _show(title: str, report: Report) -> None:
     if report.ok:
         steps = "".join(f"  {step.name} {step.milliseconds:.1f} ms" for step in report.steps)
         say(f"{title} ... ok{steps}")
+        if report.skew_ms is not None and abs(report.skew_ms) > SKEW_WARNING_MS:
+            say(f"  warning: the server's clock differs from this one by {report.skew_ms / 1000:+.0f} s")
+            say("  hint: set both clocks by NTP")
         return
     say(f"{title} ... FAIL: {one_line(report.message or report.reason or 'unknown')}")
+    if report.steps:
+        done = [f"{step.name} {step.milliseconds:.1f} ms{'' if step.ok else ' (failed)'}" for step in report.steps]
+        say(f"  steps: {', '.join(done)}")
     if report.hint is not None:
         say(f"  hint: {one_line(report.hint)}")
 

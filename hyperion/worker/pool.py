@@ -14,7 +14,7 @@ from typing import Protocol
 
 from hyperion import log
 from hyperion.backoff import Backoff
-from hyperion.events import TUNNEL_DOWN, TUNNEL_UP
+from hyperion.events import INTERNAL_ERROR, TUNNEL_DOWN, TUNNEL_UP
 from hyperion.proto.control import TunnelState
 from hyperion.proto.errors import RecordError
 from hyperion.worker.connection import TunnelConnection, reason_of
@@ -25,6 +25,8 @@ from hyperion.worker.deadlines import Deadlines
 #: a server which is back is found before its user asks.
 FIRST_DELAY = 0.25
 LAST_DELAY = 15.0
+#: Seconds until a slot that ended by a bug of ours starts again.
+REVIVE_SECONDS = 15.0
 #: A connection must live so long, seconds, before its end counts as news and the back-off starts anew.
 STABLE_SECONDS = 5.0
 #: Seconds after which a connection is replaced by a new one with new keys; its streams may finish.
@@ -78,7 +80,7 @@ class Pool:
         self._size = size
         self._changed = changed
         self._members: list[Member] = []
-        self._slots: list[asyncio.Task[None]] = []
+        self._slots: set[asyncio.Task[None]] = set()
         self._waiting: Deadlines[WaitingStream] = Deadlines(OPEN_TIMEOUT, self._waited_too_long)
         self._reason: str | None = "connecting"
         self._closing = False
@@ -90,15 +92,16 @@ class Pool:
 
     def start(self) -> None:
         """Begin to connect."""
-        loop = asyncio.get_running_loop()
-        self._slots = [loop.create_task(self._keep_slot()) for _ in range(self._size)]
+        for _ in range(self._size):
+            self._start_slot()
 
     async def close(self, reason: str) -> None:
         """End everything."""
         self._closing = True
-        for slot in self._slots:
+        slots = list(self._slots)
+        for slot in slots:
             slot.cancel()
-        await asyncio.gather(*self._slots, return_exceptions=True)
+        await asyncio.gather(*slots, return_exceptions=True)
         for stream in self._waiting.take_all():
             stream.end(reason)
         for member in list(self._members):
@@ -142,6 +145,24 @@ class Pool:
         stream.end("no-tunnel")
 
     # --- connections
+
+    def _start_slot(self) -> None:
+        slot = asyncio.get_running_loop().create_task(self._keep_slot())
+        self._slots.add(slot)
+        slot.add_done_callback(self._slot_ended)
+
+    def _slot_ended(self, slot: asyncio.Task[None]) -> None:
+        """Only a bug gets here, or the end. A bug is told, and costs one pause, not the slot."""
+        self._slots.discard(slot)
+        if slot.cancelled() or self._closing:
+            return
+        if (error := slot.exception()) is not None:
+            log.event(INTERNAL_ERROR, log.error_fields(error))
+        asyncio.get_running_loop().call_later(REVIVE_SECONDS, self._revive_slot)
+
+    def _revive_slot(self) -> None:
+        if not self._closing:
+            self._start_slot()
 
     async def _keep_slot(self) -> None:
         """Keep one connection up, for ever. It is replaced before it is too old, and after it was lost.

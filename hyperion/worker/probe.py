@@ -15,9 +15,6 @@ from hyperion.proto.keys import PrivateKey
 from hyperion.worker.connection import TunnelConnection
 from hyperion.worker.connector import ConnectFailed, Connector, Step, Target, TunnelSession
 
-#: A clock that differs by more than this, seconds, gets a warning: knocks carry a time, and 30 s off they are refused.
-SKEW_WARNING = 5.0
-
 
 class ProbeReport(msgspec.Struct, frozen=True, kw_only=True):
     """What one probe found. Times in milliseconds; the server's words only if it speaks extensions."""
@@ -37,7 +34,7 @@ class ProbeReport(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def probe(entry: ServerEntry, identity: PrivateKey, timeout: float) -> ProbeReport:
-    """Probe one server within ``timeout`` seconds. Never raises for anything the network or the server does."""
+    """Probe one server, each of the three steps within ``timeout`` seconds. Never raises for what the network does."""
     target = Target(
         entry.name, entry.endpoint.host, entry.endpoint.port, entry.public_key.raw, identity.raw, entry.psk.raw
     )

@@ -31,7 +31,7 @@ def bad(entry: ServerEntry) -> ProbeReport:
         server=entry.name,
         address=str(entry.endpoint),
         ok=False,
-        steps=STEPS[:1],
+        steps=(STEPS[0], Step(name="handshake", milliseconds=9, ok=False)),
         reason="connect-refused",
         message="connection refused",
         hint="is the server running?",
@@ -73,9 +73,23 @@ def test_one_fails(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert doctor(config, probe=probe_with("web1")) == 1
     assert capsys.readouterr().out == (
         "web1 (192.0.2.1:8443)     ... FAIL: connection refused\n"
+        "  steps: connect 1.2 ms, handshake 9.0 ms (failed)\n"
         "  hint: is the server running?\n"
         "db1 (db1.example.com:443) ... ok  connect 1.2 ms  handshake 2.1 ms  record 0.3 ms\n"
     )
+
+
+@pytest.mark.parametrize(("skew", "told"), [(5_000, None), (-5_001, "-5 s"), (90_000, "+90 s"), (None, None)])
+def test_a_clock_that_is_far_off_is_told(
+    config: Path, capsys: pytest.CaptureFixture[str], skew: int | None, told: str | None
+) -> None:
+    async def probe(entry: ServerEntry, identity: PrivateKey, timeout: float) -> ProbeReport:
+        return msgspec.structs.replace(good(entry), skew_ms=skew)
+
+    assert doctor(config, "web1", probe=probe) == 0
+    out = capsys.readouterr().out
+    assert ("clock" in out) is (told is not None)
+    assert told is None or f"differs from this one by {told}\n" in out
 
 
 def test_chosen_by_name_in_the_order_of_the_file(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -147,7 +161,10 @@ def test_a_servers_words_cannot_forge_lines(config: Path, capsys: pytest.Capture
         return msgspec.structs.replace(bad(entry), message="a\nok\x1b[2J", hint="b\r\n")
 
     assert doctor(config, "web1", probe=probe) == 1
-    assert capsys.readouterr().out == "web1 (192.0.2.1:8443) ... FAIL: a\\nok\\x1b[2J\n  hint: b\\r\\n\n"
+    assert (
+        capsys.readouterr().out
+        == "web1 (192.0.2.1:8443) ... FAIL: a\\nok\\x1b[2J\n  steps: connect 1.2 ms, handshake 9.0 ms (failed)\n  hint: b\\r\\n\n"
+    )
 
 
 def test_a_bug_in_the_probe_is_not_hidden(config: Path) -> None:

@@ -5,7 +5,7 @@ import contextlib
 
 import pytest
 
-from hyperion.events import STREAM_FAILED, TUNNEL_DOWN, TUNNEL_UP
+from hyperion.events import INTERNAL_ERROR, STREAM_FAILED, TUNNEL_DOWN, TUNNEL_UP
 from hyperion.worker import pool
 from hyperion.worker.deadlines import Deadlines
 from tests.helpers.rig import Events, Rig, echo, ending, hang_up, service, until
@@ -125,3 +125,20 @@ async def test_closing_resets_those_who_wait(events: Events) -> None:
         assert await ending(reader) == "reset"
         with contextlib.suppress(ConnectionError):
             await hang_up(writer)
+
+
+async def test_a_bug_costs_a_pause_and_not_the_slot(events: Events, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pool, "REVIVE_SECONDS", 0.01)
+    real, faults = pool.Pool._connect_once, 2
+
+    async def faulty(self: pool.Pool) -> pool.Member | None:
+        nonlocal faults
+        faults -= 1
+        if faults >= 0:
+            raise ZeroDivisionError
+        return await real(self)
+
+    monkeypatch.setattr(pool.Pool, "_connect_once", faulty)
+    async with service(echo) as port, Rig(port, pool_size=1) as rig:
+        assert await rig.exchange(b"x") == b"x"
+    assert [fields["error.type"] for fields in events.fields(INTERNAL_ERROR)] == ["ZeroDivisionError"] * 2
