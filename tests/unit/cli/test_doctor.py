@@ -161,9 +161,10 @@ def test_a_servers_words_cannot_forge_lines(config: Path, capsys: pytest.Capture
         return msgspec.structs.replace(bad(entry), message="a\nok\x1b[2J", hint="b\r\n")
 
     assert doctor(config, "web1", probe=probe) == 1
-    assert (
-        capsys.readouterr().out
-        == "web1 (192.0.2.1:8443) ... FAIL: a\\nok\\x1b[2J\n  steps: connect 1.2 ms, handshake 9.0 ms (failed)\n  hint: b\\r\\n\n"
+    assert capsys.readouterr().out == (
+        "web1 (192.0.2.1:8443) ... FAIL: a\\nok\\x1b[2J\n"
+        "  steps: connect 1.2 ms, handshake 9.0 ms (failed)\n"
+        "  hint: b\\r\\n\n"
     )
 
 
