@@ -109,9 +109,12 @@ class Firewall:
             if live == self._reference:
                 return Outcome.KEPT
             self._backend.load(replace_text(self._rules, self._reference, self._grants_left(live)))
-            # nft may list what it loaded in other words (a rule that names an interface by its number, say).
-            self._reference = self._list_text()
             return Outcome.RESTORED_DELETED if live is None else Outcome.RESTORED_EDITED
+
+    def look_anew(self) -> None:
+        """The operator changes the table: the next ``ensure`` adopts what it finds, as the first one did."""
+        with self._lock:
+            self._reference = None
 
     def in_force(self) -> bool:
         """Whether the table is as it was when ``ensure`` last saw to it. Changes nothing."""
@@ -174,9 +177,16 @@ class Firewall:
             self._refuse_to_replace(listing, complaints)
             rules = replace(rules, keep_ports=tuple(dict.fromkeys((*rules.keep_ports, *listing.keep_ports()))))
         self._backend.load(install_text(rules, _alive(grants)))
-        self._reference = self._list_text()
         self._remember(grants)
+        self._take_reference()
         return Outcome.INSTALLED
+
+    def _take_reference(self) -> None:
+        """nft's own words for what was just loaded; unless somebody was at it in between."""
+        text = self._list_text()
+        if text is None or self._list_json().complaints(self._rules):
+            raise FirewallError("somebody changed the table while it was loaded")
+        self._reference = text
 
     def _refuse_to_replace(self, listing: Listing, complaints: list[str]) -> None:
         table = f"table inet {self._rules.table}"

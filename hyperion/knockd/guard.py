@@ -8,6 +8,7 @@ guard waits longer and longer, and says that the gate is not sure, so that no ne
 """
 
 import asyncio
+import math
 import time
 from collections import deque
 from collections.abc import Callable
@@ -31,6 +32,8 @@ FIGHT_BACKOFF = Backoff(start=1.0, cap=60.0, jitter="none")
 FAULT_BACKOFF = Backoff(start=0.25, cap=5.0, jitter="none")
 #: While all is not well it looks at most so often, whatever it hears, seconds.
 PAUSE_SECONDS = 0.25
+#: Longest time for which an operator may keep the guard from restoring anything, seconds.
+MAX_HOLD_SECONDS = 600.0
 
 CONTESTED = "contested"
 
@@ -64,12 +67,14 @@ class Guard:
         self._clock = clock
         self._restored_at: deque[float] = deque()
         self._faults = 0
+        self._held_until = -math.inf
+        self._noticed = asyncio.Event()
         self._state: tuple[bool, str | None] | None = None
         self._reported: tuple[bool, str | None] | None = None
 
     async def run(self) -> None:
         """Guards until cancelled. nftables is called in a thread, so the loop goes on even while it hangs."""
-        noticed = asyncio.Event()
+        noticed = self._noticed
         loop = asyncio.get_running_loop()
         watch = self._watch
         if watch is not None:
@@ -87,9 +92,18 @@ class Guard:
             if watch is not None:
                 loop.remove_reader(watch.fileno())
 
+    def hold(self, seconds: float) -> None:
+        """The operator changes the table himself (``apply-firewall``): restore nothing for so long, then adopt what is
+        there. 0: he is done. Called on the loop."""
+        self._held_until = self._clock() + min(seconds, MAX_HOLD_SECONDS)
+        self._firewall.look_anew()
+        self._noticed.set()
+
     def look(self) -> float:
         """See to it that the table is in force. Seconds until the next look is due, 0: now and then will do."""
         began = self._clock()
+        if began < self._held_until:
+            return self._held_until - began
         try:
             wait = self._wait_for_peace(began)
             if wait and not self._firewall.in_force():

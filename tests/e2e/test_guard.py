@@ -53,6 +53,12 @@ def backend(request: pytest.FixtureRequest, network: Topology) -> Iterator[Insid
 
 
 @pytest.fixture
+def meddler(network: Topology) -> Inside:
+    """Somebody else's nft: a backend is not for two threads at once."""
+    return inside(network.server, NftProgram)
+
+
+@pytest.fixture
 def firewall(backend: Inside) -> Firewall:
     firewall = Firewall(backend, RULES)
     firewall.ensure()
@@ -137,7 +143,7 @@ class Probe:
 @pytest.mark.parametrize("what", MEDDLING)
 async def test_the_table_is_back_at_once_with_its_grants(
     network: Topology,
-    backend: Inside,
+    meddler: Inside,
     firewall: Firewall,
     logged: list[tuple[LogEvent, str | None]],
     what: str,
@@ -151,7 +157,7 @@ async def test_the_table_is_back_at_once_with_its_grants(
             await asyncio.sleep(0.1)
             assert not probe.answered_at
             meddled_at = time.monotonic()
-            await asyncio.to_thread(backend.load, MEDDLING[what])
+            await asyncio.to_thread(meddler.load, MEDDLING[what])
             await eventually(lambda: any(event is FIREWALL_RESTORED for event, _ in logged))
             await asyncio.sleep(0.3)
         exposure = max(probe.answered_at, default=meddled_at) - meddled_at
@@ -172,7 +178,7 @@ async def test_the_table_is_back_at_once_with_its_grants(
 
 
 async def test_our_own_changes_are_no_meddling(
-    network: Topology, backend: Inside, firewall: Firewall, logged: list[tuple[LogEvent, str | None]]
+    network: Topology, meddler: Inside, firewall: Firewall, logged: list[tuple[LogEvent, str | None]]
 ) -> None:
     looks = 0
     ensure = firewall.ensure
@@ -187,32 +193,32 @@ async def test_our_own_changes_are_no_meddling(
         for number in range(50):
             await asyncio.to_thread(firewall.admit, f"192.0.2.{number}", 0.05)
         await asyncio.to_thread(firewall.revoke, "192.0.2.1")
-        await asyncio.to_thread(backend.load, "add table inet another\ndelete table inet another")
+        await asyncio.to_thread(meddler.load, "add table inet another\ndelete table inet another")
         await asyncio.sleep(0.3)
         assert looks == 1  # the one at the start
         # A load of the same text is seen, looked at, and found to be right.
-        await asyncio.to_thread(backend.load, ruleset_text(RULES))
+        await asyncio.to_thread(meddler.load, ruleset_text(RULES))
         await eventually(lambda: looks == 2)
         assert states == [(True, None)]
     assert logged == []
 
 
 async def test_without_messages_the_poll_finds_it(
-    network: Topology, backend: Inside, firewall: Firewall, logged: list[tuple[LogEvent, str | None]]
+    network: Topology, meddler: Inside, firewall: Firewall, logged: list[tuple[LogEvent, str | None]]
 ) -> None:
     async with guarding(network, firewall, watch=False, poll_seconds=0.2):
-        await asyncio.to_thread(backend.load, "flush ruleset")
+        await asyncio.to_thread(meddler.load, "flush ruleset")
         await eventually(lambda: logged == [(FIREWALL_RESTORED, "deleted")])
 
 
 async def test_it_does_not_fight_for_ever(
-    network: Topology, backend: Inside, firewall: Firewall, logged: list[tuple[LogEvent, str | None]]
+    network: Topology, meddler: Inside, firewall: Firewall, logged: list[tuple[LogEvent, str | None]]
 ) -> None:
     async with guarding(network, firewall) as states:
         for restored in range(1, FREE_RESTORATIONS + 1):
-            await asyncio.to_thread(backend.load, "flush ruleset")
+            await asyncio.to_thread(meddler.load, "flush ruleset")
             await eventually(lambda restored=restored: len(logged) == restored)  # type: ignore[misc]
-        await asyncio.to_thread(backend.load, "flush ruleset")
+        await asyncio.to_thread(meddler.load, "flush ruleset")
         await eventually(lambda: states[-1] == (False, guard_module.CONTESTED))
         await eventually(lambda: states[-1] == (True, None))
     assert logged == [
@@ -246,12 +252,35 @@ def test_a_flood_of_messages_counts_as_a_change(network: Topology, backend: Insi
 
 
 async def test_a_table_that_the_operator_loads_at_last_is_adopted_soon(
-    network: Topology, backend: Inside, logged: list[tuple[LogEvent, str | None]]
+    network: Topology, backend: Inside, meddler: Inside, logged: list[tuple[LogEvent, str | None]]
 ) -> None:
     firewall = Firewall(backend, RULES, may_install=False)
     async with guarding(network, firewall) as states:
         assert states == [(False, "table-missing")]
         await asyncio.sleep(3)  # by now the guard waits for seconds
-        await asyncio.to_thread(backend.load, ruleset_text(Ruleset(TUNNEL_PORT, keep_ports=(22,))))
+        await asyncio.to_thread(meddler.load, ruleset_text(Ruleset(TUNNEL_PORT, keep_ports=(22,))))
         await eventually(lambda: states[-1] == (True, None), seconds=1)
     assert logged == [(FIREWALL_DEGRADED, "table-missing"), (FIREWALL_RECOVERED, None)]
+
+
+async def test_the_operator_may_change_the_table_when_he_says_so(
+    network: Topology, meddler: Inside, firewall: Firewall, logged: list[tuple[LogEvent, str | None]]
+) -> None:
+    firewall.admit(network.admin.ipv4, 60)
+    watch = network.server.call(lambda: TableWatch("hyperion"))
+    guard = Guard(firewall, watch, lambda *_: None)
+    task = asyncio.create_task(guard.run())
+    await asyncio.sleep(0.2)
+    guard.hold(30)
+    await asyncio.to_thread(meddler.load, ruleset_text(Ruleset(TUNNEL_PORT, keep_ports=(2_222,))))
+    await asyncio.sleep(0.5)
+    guard.hold(0)
+    await eventually(firewall.in_force)
+    await asyncio.to_thread(meddler.load, "flush ruleset")
+    await eventually(lambda: logged == [(FIREWALL_RESTORED, "deleted")])
+    assert "keep-port 2222" in await asyncio.to_thread(meddler.list_text, "ruleset")
+    assert set(await asyncio.to_thread(firewall.grants)) == {network.admin.ipv4}
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+    watch.close()

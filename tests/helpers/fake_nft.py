@@ -24,6 +24,8 @@ class FakeNft:
         self.until: dict[str, float] = {}
         self.loads: list[str] = []
         self.objects = objects(rules)
+        #: What is listed once something was loaded, if that differs.
+        self.objects_after_load: list[dict[str, Any]] | None = None
 
     def clock(self) -> float:
         return self.now
@@ -31,6 +33,7 @@ class FakeNft:
     def load(self, commands: str) -> None:
         self._fail()
         self.loads.append(commands)
+        self.objects = self.objects_after_load or self.objects
         table: list[str] = []
         for line in commands.splitlines():
             if line.startswith("delete table"):

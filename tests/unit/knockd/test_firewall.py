@@ -115,6 +115,7 @@ def test_an_old_gate_is_replaced_with_its_grants_and_kept_ports(nft: FakeNft) ->
     port = {"match": {"left": {"payload": {"protocol": "tcp", "field": "dport"}}, "right": 22}}
     nft.objects = objects(Ruleset(80))
     nft.objects.append({"rule": {"chain": "input", "comment": "keep-port 22: open", "expr": [port, {"accept": None}]}})
+    nft.objects_after_load = objects(RULES)
     firewall = Firewall(nft, Ruleset(8443, keep_ports=(2_222,)), clock=nft.clock)
     assert firewall.ensure() is Outcome.INSTALLED
     assert ruleset_text(Ruleset(8443, keep_ports=(2_222, 22))) in nft.loads[-1]
@@ -225,3 +226,39 @@ def test_a_text_that_nft_would_not_take(nft: FakeNft) -> None:
     nft.fault = FirewallError("syntax")
     with pytest.raises(FirewallError, match="syntax"):
         check_ruleset(nft, RULES)
+
+
+@pytest.mark.parametrize("meddled", ["deleted", "edited"])
+def test_what_somebody_makes_of_it_while_it_is_loaded_is_not_taken_for_ours(nft: FakeNft, meddled: str) -> None:
+    load = nft.load
+
+    def load_and_meddle(commands: str) -> None:
+        load(commands)
+        if meddled == "deleted":
+            nft.table = None
+        else:
+            nft.objects = objects(Ruleset(80))
+
+    firewall = Firewall(nft, RULES, clock=nft.clock)
+    nft.load = load_and_meddle  # type: ignore[method-assign]
+    with pytest.raises(FirewallError, match="while it was loaded"):
+        firewall.ensure()
+    nft.load, nft.objects = load, objects(RULES)  # type: ignore[method-assign]
+    assert not firewall.in_force()
+    assert firewall.ensure() in (Outcome.INSTALLED, Outcome.ADOPTED)
+
+
+def test_a_restoration_never_learns_from_what_it_finds(nft: FakeNft, firewall: Firewall) -> None:
+    good, load = nft.table, nft.load
+
+    def load_and_meddle(commands: str) -> None:
+        load(commands)
+        nft.table = "edited at once"
+
+    nft.table, nft.load = None, load_and_meddle  # type: ignore[method-assign]
+    assert firewall.ensure() is Outcome.RESTORED_DELETED
+    nft.load = load  # type: ignore[method-assign]
+    assert firewall.ensure() is Outcome.RESTORED_EDITED
+    assert nft.table == good
+    firewall.look_anew()
+    assert firewall.ensure() is Outcome.ADOPTED

@@ -7,7 +7,15 @@ import pytest
 from hyperion import log
 from hyperion.events import FIREWALL_DEGRADED, FIREWALL_RECOVERED, FIREWALL_RESTORED
 from hyperion.knockd.firewall import Firewall
-from hyperion.knockd.guard import CONTESTED, FAULT_BACKOFF, FIGHT_BACKOFF, FIGHT_SECONDS, FREE_RESTORATIONS, Guard
+from hyperion.knockd.guard import (
+    CONTESTED,
+    FAULT_BACKOFF,
+    FIGHT_BACKOFF,
+    FIGHT_SECONDS,
+    FREE_RESTORATIONS,
+    MAX_HOLD_SECONDS,
+    Guard,
+)
 from hyperion.knockd.nft import FirewallError, NftTimeoutError
 from hyperion.knockd.ruleset import Ruleset
 from tests.helpers.fake_nft import FakeNft
@@ -178,3 +186,23 @@ async def test_a_message_wakes_it_and_the_end_takes_the_reader_away(nft: FakeNft
     assert not asyncio.get_running_loop().remove_reader(ours.fileno())
     ours.close()
     kernels.close()
+
+
+def test_while_the_operator_is_at_work_nothing_is_restored_and_then_his_table_is_adopted(
+    nft: FakeNft, guard: Guard, logged: list[tuple[str, str | None]]
+) -> None:
+    guard.look()
+    guard.hold(90)
+    nft.table = None
+    assert guard.look() == 90
+    nft.table = "his own"
+    nft.now += 60
+    assert guard.look() == 30
+    guard.hold(0)
+    assert guard.look() == 0
+    assert logged == []
+    nft.table = "edited"
+    guard.look()
+    assert nft.table == "his own"
+    guard.hold(1e9)
+    assert guard.look() == MAX_HOLD_SECONDS
