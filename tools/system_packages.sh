@@ -4,12 +4,13 @@
 # Always ends well: what could not be had is the tests' business. Starts no daemon and leaves none to start at boot.
 set -uo pipefail
 
-# program:package:what is not tested without it
+# program (or file):package:what is not tested without it
 needs="
 sshd:openssh-server:OpenSSH through the tunnel
 scp:openssh-client:OpenSSH through the tunnel
 postgres:postgresql:PostgreSQL through the tunnel
 nft:nftables:the firewall
+/usr/lib/python3/dist-packages/nftables:python3-nftables:the firewall through the library
 ip:iproute2:network namespaces
 ps:procps:the process tree
 "
@@ -22,7 +23,7 @@ done
 
 missing() {
     while IFS=: read -r program package what; do
-        [ -z "$program" ] || command -v "$program" >/dev/null 2>&1 || echo "$program:$package:$what"
+        [ -z "$program" ] || [ -e "$program" ] || command -v "$program" >/dev/null 2>&1 || echo "$program:$package:$what"
     done <<<"$needs"
 }
 
