@@ -32,9 +32,10 @@ TP_STATUS_CSUMNOTREADY = 1 << 3
 
 #: Longer than the longest packet a filter keeps (112 bytes), so that one that is cut shows by its length.
 BUFFER_BYTES = 256
-#: Kernel memory for packets that wait, bytes for each socket. A flood's packet costs about 1 KiB, so 4,000 of them
-#: wait: at 50,000 a second that bridges 80 ms in which we do something else.
-RECEIVE_BUFFER_BYTES = 4 * 1024 * 1024
+#: Kernel memory for packets that wait, bytes for each socket (the kernel doubles it). A flood's packet costs it about
+#: 800, so 2,600 wait: 50 ms at 50,000 a second, in which we may do something else. A longer queue would lose as many
+#: when the flood is more than we can judge, and let the honest knock that found a place wait until its client gave up.
+RECEIVE_BUFFER_BYTES = 1024 * 1024
 
 #: What reading may report without the socket being at its end: an interface went away, memory was short.
 TRANSIENT = frozenset({errno.ENETDOWN, errno.ENOBUFS, errno.ENOMEM, errno.ENETUNREACH, errno.EINTR})

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from hyperion.proto.control_knockd import Admitted, Fault, GateState, Ready, Revoke, Stop
+from hyperion.proto.control_knockd import Admitted, Fault, GateState, KnockCounts, Ready, Revoke, Stop
 from tests.helpers.knockd_process import (
     PORT,
     TTL,
@@ -185,6 +185,55 @@ def test_a_flood_shuts_nobody_out_and_nothing_answers_it(network: Topology, knoc
     assert sent > 5_000
     assert answers == 0
     assert len(knockd.log()) < 100
+
+
+#: target, packets a second, seconds -> how many were sent
+FLOOD = """
+import socket, sys, time
+target, rate, seconds = sys.argv[1], int(sys.argv[2]), float(sys.argv[3])
+sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+sock.connect((target, 8443))
+began, sent = time.monotonic(), 0
+while (now := time.monotonic() - began) < seconds:
+    for _ in range(min(500, int(now * rate) - sent)):
+        try:
+            sock.send(b"HVPK" + bytes(40))
+        except OSError:
+            pass  # an ICMP error would be an answer, and is counted by the test
+        sent += 1
+print(sent)
+"""
+
+
+@pytest.mark.long
+@pytest.mark.timeout(180)
+def test_50_000_packets_a_second_for_a_minute(network: Topology, knockd: KnockdProcess) -> None:
+    """At least 99 of 100 honest knocks, one a second, open within a second."""
+    rate, seconds, late = 50_000, 60, 0
+    flood = network.attacker.popen(
+        sys.executable, "-c", FLOOD, network.server.ipv4, str(rate), str(seconds + 2), stdout=subprocess.PIPE, text=True
+    )
+    # a grant younger than a second would not be renewed, so several take turns
+    others = [f"10.77.1.{number}" for number in (3, 4)]
+    for other in others:
+        network.admin.ip("address", "add", f"{other}/24", "dev", "eth0")
+    times = []
+    for number in range(seconds):
+        began = time.monotonic()
+        send(network.admin, network.server.ipv4, knock(), source=others[number % 2])
+        try:
+            knockd.expect(Admitted, timeout=1.0)
+        except TimeoutError:
+            late += 1
+        times.append(time.monotonic() - began)
+        time.sleep(max(0.0, began + 1 - time.monotonic()))
+    sent = int(flood.communicate(timeout=60)[0])
+    times.sort()
+    print(f"{sent} sent, {late} late, p50 {times[30] * 1e3:.1f} ms, worst {times[-1] * 1e3:.1f} ms")
+    counts = [message for message in knockd.seen if isinstance(message, KnockCounts)][-1]
+    print(f"{counts.verdicts}, {counts.dropped} dropped, {knockd.cpu_seconds():.0f} s of CPU")
+    assert late <= seconds // 100 + 1
+    assert sent > 0.5 * rate * seconds  # or the machine could not flood
 
 
 @pytest.mark.parametrize("rounds", [3, pytest.param(100, marks=pytest.mark.long)])

@@ -38,9 +38,11 @@ def knock(offset: int = 0, port: int = PORT) -> bytes:
     return seal(KEY, SERVER, int(time.time()) + offset, port, secrets.token_bytes(12))
 
 
-def send(host: Host, target: str, *datagrams: bytes, port: int = PORT) -> None:
+def send(host: Host, target: str, *datagrams: bytes, port: int = PORT, source: str = "") -> None:
     """UDP from ``host`` to an address."""
     with host.socket(socket.AF_INET6 if ":" in target else socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        if source:
+            sock.bind((source, 0))
         for datagram in datagrams:
             sock.sendto(datagram, (target, port))
 
