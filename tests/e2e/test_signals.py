@@ -1,7 +1,6 @@
 """Signals to the programs as an admin sends them: SIGTERM drains, SIGHUP reloads, SIGINT stops. Exits are clean."""
 
 import signal
-import socket
 import threading
 from collections.abc import Iterator
 
@@ -10,8 +9,8 @@ import pytest
 from bench import bulk, service
 from bench.bulk import Address
 from bench.peers import LOOPBACK, port_is_open
-from tests.helpers.load import MIB, MOVES, Held
-from tests.helpers.product import PATIENCE, Client, Product, Server
+from tests.helpers.load import MIB, MOVES, Held, first_answer
+from tests.helpers.product import Client, Product, Server
 from tests.peer.services import EchoService
 
 EXIT_INTERRUPTED = 130
@@ -34,16 +33,6 @@ def held_both_ways(address: Address, go: threading.Event) -> list[Held]:
     for held in transfers:
         held.wait_held()
     return transfers
-
-
-def first_answer(address: Address) -> bytes | str:
-    """What a new local connection is told after it said something."""
-    with socket.create_connection(address, PATIENCE) as connection:
-        try:
-            connection.sendall(b"?")
-            return connection.recv(1)
-        except ConnectionResetError:
-            return "reset"
 
 
 @pytest.mark.parametrize("side", ["server", "client"])
@@ -75,7 +64,7 @@ def test_sigterm_ends_at_its_deadline(bulk_port: int) -> None:
         server = product.server([bulk_port], options=["--drain-timeout", "1"])
         client = product.client([server.entry()], [bulk_port])
         go = threading.Event()
-        (held,) = [Held(bulk.download, client.address(bulk_port), go)]
+        held = Held(bulk.download, client.address(bulk_port), go)
         held.wait_held()
         assert server.program.stop() == 0
         go.set()
@@ -129,7 +118,7 @@ def test_sighup_with_a_bad_file_changes_nothing(bulk_port: int) -> None:
 
 
 def test_sighup_removes_an_admin_and_a_port(bulk_port: int) -> None:
-    """The removed admin is cut off and stays out; the other's stream to the removed port runs on, a new one is denied."""
+    """The removed admin is cut off and stays out. A stream to the removed port runs on, a new one is denied."""
     with Product() as product, EchoService() as echo:
         server = product.server([bulk_port, echo.port], admins=("alice", "bob"))
         clients = {

@@ -88,5 +88,18 @@ class Asker:
             try:
                 socket.create_connection(("127.0.0.1", self._port), PATIENCE).close()
                 self.answers += 1
+            except ConnectionResetError:
+                self.answers += 1  # taken, and then lost with its process before we looked: the port did answer
             except OSError as error:
                 self.failures.append(os.strerror(error.errno) if error.errno else str(error))
+
+
+def first_answer(address: Address) -> bytes | str:
+    """What a new connection is told after it said something: a byte, ``b""`` for an end, or ``"reset"``."""
+    try:
+        # With a timeout, connect itself may already report the reset that follows.
+        with socket.create_connection(address, PATIENCE) as connection:
+            connection.sendall(b"?")
+            return connection.recv(1)
+    except ConnectionResetError:
+        return "reset"
