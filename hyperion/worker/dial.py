@@ -12,7 +12,7 @@ from typing import Protocol
 from hyperion.proto.connect import REQUEST_BYTES, ConnectStatus, decode_request
 from hyperion.proto.yamux.stream import YamuxStream
 from hyperion.worker.connection import TunnelConnection, as_transport
-from hyperion.worker.relay import Relay
+from hyperion.worker.relay import Relay, reset_at_close
 
 #: Where every stream leads. Never ::1 and never another host: a server gives access to itself only.
 TARGET_HOST = "127.0.0.1"
@@ -82,6 +82,7 @@ class ServedStream(Relay):
         if connection is None or stream is None:  # reset while we dialled
             as_transport(transport).abort()
             return
+        reset_at_close(transport.get_extra_info("socket"))
         connection.send(stream, bytes((ConnectStatus.OK,)))
         connection.consumed(stream, REQUEST_BYTES)
         self._policy.stream_opened(self)

@@ -20,7 +20,7 @@ from hyperion.worker.connection import TunnelConnection
 from hyperion.worker.counters import Counters
 from hyperion.worker.deadlines import Deadlines
 from hyperion.worker.pool import OPEN_TIMEOUT, Pool
-from hyperion.worker.relay import Relay
+from hyperion.worker.relay import Relay, reset_at_close
 
 #: Streams that go well are the server's to record, which knows who came. A client says so only when asked for details:
 #: two lines a stream would halve the rate at which it opens them.
@@ -52,6 +52,7 @@ class Forward:
     async def start(self, listener: socket.socket, drained: Callable[[], None]) -> None:
         """Accept on ``listener``; ``drained`` is called whenever the last stream ended."""
         self._drained = drained
+        reset_at_close(listener)  # those that are accepted inherit it, at no cost for each
         loop = asyncio.get_running_loop()
         self._listener = await loop.create_server(lambda: ForwardedStream(self), sock=listener, backlog=BACKLOG)
 

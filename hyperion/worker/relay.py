@@ -4,7 +4,8 @@ Knows: the local transport, credit, pausing. Refuses to know: which side opened 
 do), and how the connection sends. It keeps its own byte counts: a connection is a carrier, not the owner of a socket.
 
 How it ends: after an end of file both ways, politely. Anything else gives the local application a reset, never a clean
-end of file: a truncated transfer must not look complete (WIRE Q8).
+end of file: a truncated transfer must not look complete (WIRE Q8). That holds for kill -9 of this process as well: a
+socket is born with the order to be reset when it is closed, and only a polite end takes the order back.
 """
 
 import asyncio
@@ -28,8 +29,22 @@ MAX_BURST = 4
 #: Bytes kept of a local socket whose stream is not ready yet; twice that at most. Nearly every client speaks at once.
 EARLY_READ_BYTES = 16 * 1024
 
-# close() sends RST instead of FIN; the structure is two ints, but on Windows two shorts
-_LINGER_RESET = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)
+# The structure is two ints, but on Windows two shorts. With the first, close() sends RST instead of FIN, also when the
+# kernel closes for a process that died; with the second, it sends what is left and then FIN.
+_LINGER = "hh" if sys.platform == "win32" else "ii"
+_RESET_AT_CLOSE = struct.pack(_LINGER, 1, 0)
+_FINISH_AT_CLOSE = struct.pack(_LINGER, 0, 0)
+
+
+def reset_at_close(sock: socket.socket) -> None:
+    """From now on ``sock``, and each socket accepted on it, is reset when it is closed, whoever closes it."""
+    _set_linger(sock, _RESET_AT_CLOSE)
+
+
+def _set_linger(sock: socket.socket | None, value: bytes) -> None:
+    if sock is not None:
+        with contextlib.suppress(OSError):  # already gone
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, value)
 
 
 class Relay(asyncio.BufferedProtocol, StreamOwner):
@@ -258,6 +273,7 @@ class Relay(asyncio.BufferedProtocol, StreamOwner):
         self._detach(reset=False)
         self._finished = True
         if self._transport is not None:
+            _set_linger(self._transport.get_extra_info("socket"), _FINISH_AT_CLOSE)
             self._transport.close()  # ``connection_lost`` reports, once a slow application has taken everything
 
     def _detach(self, *, reset: bool) -> None:
@@ -276,10 +292,7 @@ class Relay(asyncio.BufferedProtocol, StreamOwner):
         transport = self._transport
         if transport is None:
             return
-        sock = transport.get_extra_info("socket")
-        if sock is not None:
-            with contextlib.suppress(OSError):  # already gone
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_RESET)
+        _set_linger(transport.get_extra_info("socket"), _RESET_AT_CLOSE)
         transport.abort()
 
     def _report(self, reason: str) -> None:
