@@ -79,7 +79,8 @@ def test_every_process_counts_its_lines() -> None:
                 counts.setdefault(record["service"].get("node", {}).get("name", "supervisor"), []).append(
                     record["event"]["sequence"]
                 )
-            assert set(counts) == {"supervisor", *workers}
+            # A server's worker that no connection came to has nothing to tell.
+            assert {"supervisor"} < set(counts) <= {"supervisor", *workers}
             assert all(sequence == list(range(1, len(sequence) + 1)) for sequence in counts.values())
 
 
