@@ -41,7 +41,7 @@ lint: venv ## ruff and mypy
 lock: ## constraints.txt again, from pyproject.toml
 	@python=$$(tools/find_python.sh "$(PYTHON)") && tool=$$(mktemp -d) && trap 'rm -rf "$$tool"' EXIT && \
 	"$$python" -m venv "$$tool" && "$$tool/bin/python" -m pip install --quiet --disable-pip-version-check uv && \
-	"$$tool/bin/uv" pip compile --quiet --universal --python-version 3.11 --group dev --generate-hashes \
+	"$$tool/bin/uv" pip compile --quiet --universal --python-version 3.11 --group dev --extra tun --generate-hashes \
 	    --no-emit-index-url --no-emit-find-links --no-annotate \
 	    --custom-compile-command "make lock" $(LOCK_FLAGS) --output-file constraints.txt pyproject.toml
 

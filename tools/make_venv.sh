@@ -20,6 +20,13 @@ fi
 echo "making .venv with $python ($("$python" -c 'import platform; print(platform.python_version())'))"
 rm -rf .venv
 "$python" -m venv .venv
-.venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement constraints.txt
+# The lock file is complete, so nothing is left to resolve: pip before 23.3 (Python 3.11 brings it) does not see that
+# "coverage[toml]" is pinned as "coverage", takes the newest one and refuses it. That it is complete is checked below.
+.venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes \
+    --requirement constraints.txt
 .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+if ! complaint=$(.venv/bin/python -m pip check --disable-pip-version-check); then
+    echo "$complaint" >&2
+    exit 1
+fi
 echo "$key" >.venv/key
