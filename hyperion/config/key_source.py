@@ -3,6 +3,7 @@
 Knows the four sources and what each needs. Fetching is the business of ``hyperion.config.secrets`` and ``keyfile``.
 """
 
+import os
 import re
 from pathlib import Path
 from typing import assert_never
@@ -116,9 +117,11 @@ def is_placeholder(text: str) -> bool:
 def _checked_file(path: Path, key: KeyPath, name: str | None) -> Path:
     if not name or "\0" in name:
         raise wrong(path, key, "a file name", "nothing" if not name else "a text with a NUL in it")
-    if looks_like_a_key(name):
+    file = expand_home(name)
+    # A path without dots may look like one by chance, if it has the length; where it leads to a file it is a name.
+    if looks_like_a_key(name) and not os.path.exists(file):
         raise wrong(path, key, "the name of a file that holds the key", "what looks like the key itself")
-    return expand_home(name)
+    return file
 
 
 def _checked_variable(path: Path, key: KeyPath, name: str | None) -> str:

@@ -48,6 +48,15 @@ def test_file(tmp_path: Path) -> None:
     assert server_psk(source="file", file=str(path)) == PSK
 
 
+def test_a_file_whose_name_has_the_form_of_a_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Paths of 43 characters without a dot do, by chance."""
+    monkeypatch.chdir(tmp_path)
+    write_key(tmp_path / ("k" * 43), ADMIN_SECRET)
+    assert identity_of_file(FILE, ("k",), "k" * 43) == ADMIN_SECRET
+    with pytest.raises(ConfigError, match="what looks like the key itself"):
+        identity_of_file(FILE, ("k",), "l" * 43)
+
+
 def test_file_in_the_home_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     write_key(tmp_path / "a.key", ADMIN_SECRET)
