@@ -7,6 +7,7 @@
 * ``secrets``    what comes from the environment or from a person
 * ``key_source`` where a PSK comes from: passphrase, environment, file, value
 * ``server`` and ``client``  what the values mean together
+* ``fake_ip``    by which address each server is known in transparent mode
 * ``forward``    forwards from the command line
 * ``settings``   the result
 

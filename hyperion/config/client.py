@@ -10,6 +10,7 @@ from pathlib import Path
 
 from hyperion.config.complaint import KeyPath, quoted, wrong
 from hyperion.config.endpoint import Endpoint
+from hyperion.config.fake_ip import NoFreeAddress, assign
 from hyperion.config.key_source import (
     identity_of_file,
     psk_of_section,
@@ -85,21 +86,26 @@ def _ipv4(path: Path, key: KeyPath, text: str) -> IPv4Address:
         raise wrong(path, key, "an IPv4 address", quoted(text)) from None
 
 
-def _virtual_ips(path: Path, sections: list[ServerSection], tun: TunSettings) -> list[IPv4Address | None]:
-    """The fake addresses that the file asks for; they need not lie in the device's subnet."""
+def _virtual_ips(path: Path, sections: list[ServerSection], tun: TunSettings) -> list[IPv4Address]:
+    """The fake addresses: those that the file asks for, and for the other servers what the original would give them."""
     taken = {tun.address}
-    result: list[IPv4Address | None] = []
+    wanted: list[IPv4Address | None] = []
     for place, section in enumerate(sections):
         if section.virtual_ip is None:
-            result.append(None)
+            wanted.append(None)
             continue
         key: KeyPath = ("server", place, "virtual_ip")
         address = _ipv4(path, key, section.virtual_ip)
         if address in taken:
             raise wrong(path, key, "an address of its own", f"{address}, which is taken")
         taken.add(address)
-        result.append(address)
-    return result
+        wanted.append(address)
+    try:
+        return assign(tun, wanted)
+    except NoFreeAddress as error:
+        key = ("server", error.place, "virtual_ip")
+        got = f"nothing, and no address is left in {tun.address}/{tun.prefix}"
+        raise wrong(path, key, "an address", got, hint="make [tun] prefix smaller, like 16") from None
 
 
 def _forwards(path: Path, raw: ClientFile) -> tuple[ForwardEntry, ...]:

@@ -59,14 +59,14 @@ class TunSettings:
 
 @dataclass(frozen=True, slots=True)
 class ServerEntry:
-    """One server of the client's list. ``virtual_ip``: the fake address the file asks for, if it does."""
+    """One server of the client's list. ``virtual_ip``: its fake address, whether the file names it or not."""
 
     name: str
     endpoint: Endpoint
     public_key: PublicKey
     psk: Psk
     pool_size: int
-    virtual_ip: IPv4Address | None
+    virtual_ip: IPv4Address
 
 
 @dataclass(frozen=True, slots=True)

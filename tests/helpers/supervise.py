@@ -70,8 +70,10 @@ def client_config(path: Path) -> ClientConfig:
         path=path,
         identity=key(1),
         servers=tuple(
-            ServerEntry(name, Endpoint("127.0.0.1", 9), key(2).public(), psk(7), pool_size, None)
-            for name, pool_size in settings["servers"].items()
+            ServerEntry(
+                name, Endpoint("127.0.0.1", 9), key(2).public(), psk(7), pool_size, IPv4Address(f"10.99.0.{host}")
+            )
+            for host, (name, pool_size) in enumerate(settings["servers"].items(), start=10)
         ),
         forwards=tuple(
             ForwardEntry(Endpoint.parse(local, lowest_port=0), name, port) for local, name, port in settings["forwards"]

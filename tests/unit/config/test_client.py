@@ -47,8 +47,8 @@ def test_defaults(tmp_path: Path) -> None:
         path=tmp_path / "hyperion.toml",
         identity=ADMIN_SECRET,
         servers=(
-            ServerEntry("web1", Endpoint("192.0.2.1", 8443), public, psk, pool_size=2, virtual_ip=None),
-            ServerEntry("db1", Endpoint("db1.example.com", 443), public, psk, pool_size=2, virtual_ip=None),
+            ServerEntry("web1", Endpoint("192.0.2.1", 8443), public, psk, 2, IPv4Address("10.99.0.10")),
+            ServerEntry("db1", Endpoint("db1.example.com", 443), public, psk, 2, IPv4Address("10.99.0.11")),
         ),
         forwards=(ForwardEntry(Endpoint("127.0.0.1", 2201), "web1", 22),),
         knock=KnockSettings(enabled=False, port=None, window=0),
@@ -171,6 +171,17 @@ def test_virtual_addresses_of_its_own_are_kept(tmp_path: Path) -> None:
     assert [str(server.virtual_ip) for server in config.servers] == ["10.99.0.10", "192.168.1.1"]
     assert refusal(tmp_path, one, ('name = "db1"', 'name = "db1"\nvirtual_ip = "10.99.0.10"')).endswith(
         "got 10.99.0.10, which is taken"
+    )
+
+
+def test_virtual_addresses_are_given_round_those_that_are_asked_for(tmp_path: Path) -> None:
+    config = load(tmp_path, ('name = "db1"', 'name = "db1"\nvirtual_ip = "10.99.0.10"'))
+    assert [str(server.virtual_ip) for server in config.servers] == ["10.99.0.11", "10.99.0.10"]
+
+
+def test_a_subnet_without_room(tmp_path: Path) -> None:
+    assert refusal(tmp_path, ("[key]", "[tun]\nprefix = 30\n[key]")) == (
+        "[[server]] #1 virtual_ip: expected an address, got nothing, and no address is left in 10.99.0.1/30"
     )
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from ipaddress import IPv4Address
 
 import pytest
 
@@ -18,7 +19,7 @@ IDENTITY = PrivateKey.from_entropy(ADMIN_SECRET)
 
 
 def entry(port: int, psk: bytes = PSK) -> ServerEntry:
-    return ServerEntry("web1", Endpoint("127.0.0.1", port), PublicKey(SERVER), Psk(psk), 2, None)
+    return ServerEntry("web1", Endpoint("127.0.0.1", port), PublicKey(SERVER), Psk(psk), 2, IPv4Address("10.99.0.10"))
 
 
 async def test_a_good_server() -> None:
