@@ -115,14 +115,54 @@ class Heartbeat(Message, frozen=True, tag="heartbeat"):
     bytes_out: int
 
 
+class Poll(Message, frozen=True, tag="poll"):
+    """Somebody wants to know now: answer with a heartbeat, and with the state of the pool where there is one."""
+
+
 class TunnelState(Message, frozen=True, tag="tunnel-state"):
-    """A client worker's pool changed: connections that are up, of how many, the last reason for being down, round trip
-    in seconds."""
+    """A client worker's pool changed, or was asked about.
+
+    ``up`` of ``size`` connections stand. ``reason`` is the last word for being down (``None`` if all stand);
+    ``message`` and ``hint`` say it to people. ``round_trip`` in seconds; ``skew_ms``: how much the server's clock is
+    ahead. Times are Unix seconds: ``since`` when at least one connection has stood without a break, or none has;
+    ``last_error_at``; ``next_attempt_at``, where one is waited for. ``agent``, ``server_name`` and ``ports`` are the
+    server's own words, as last heard; ``None`` from a server that tells none.
+    """
 
     up: int
     size: int
     reason: str | None
     round_trip: float | None
+    message: str | None = None
+    hint: str | None = None
+    since: float | None = None
+    last_error_at: float | None = None
+    next_attempt_at: float | None = None
+    agent: str | None = None
+    server_name: str | None = None
+    skew_ms: int | None = None
+    ports: tuple[int, ...] | None = None
+
+
+class SessionOpened(Message, frozen=True, tag="session-opened"):
+    """A client proved to a server worker who it is.
+
+    ``id`` is that of the log, ``admin`` the name in its rule, ``agent`` what it calls its own software, ``at`` Unix
+    seconds.
+    """
+
+    id: str
+    source: str
+    source_port: int
+    admin: str
+    agent: str | None
+    at: float
+
+
+class SessionClosed(Message, frozen=True, tag="session-closed"):
+    """That session is over."""
+
+    id: str
 
 
 class Fault(Message, frozen=True, tag="fault"):
@@ -132,5 +172,5 @@ class Fault(Message, frozen=True, tag="fault"):
     exit_code: int
 
 
-SupervisorToWorker = ServerWorkerConfig | ClientWorkerConfig | ServerPolicy | Drain | Stop
-WorkerToSupervisor = Ready | Heartbeat | TunnelState | Fault
+SupervisorToWorker = ServerWorkerConfig | ClientWorkerConfig | ServerPolicy | Poll | Drain | Stop
+WorkerToSupervisor = Ready | Heartbeat | TunnelState | SessionOpened | SessionClosed | Fault

@@ -4,13 +4,26 @@ The union of ``WorkerToSupervisor`` already refuses what no worker may say; this
 """
 
 from hyperion.channel import ChannelError
-from hyperion.proto.control import Fault, Heartbeat, Ready, TunnelState, WorkerToSupervisor
+from hyperion.proto.control import (
+    Fault,
+    Heartbeat,
+    Ready,
+    SessionClosed,
+    SessionOpened,
+    TunnelState,
+    WorkerToSupervisor,
+)
+
+#: Sessions that one worker may have open, as far as we believe it: it has no more descriptors. Each costs us about 500
+#: bytes.
+MAX_SESSIONS = 65_536
 
 
 class Conversation:
     """One life of one child: ``Ready`` once, with its own process id; heartbeats after it; nothing after ``Fault``.
 
     ``TunnelState`` is for children with tunnels, and may come before ``Ready``: a pool starts while its worker does.
+    The others have sessions: each is opened once, then closed once.
     """
 
     def __init__(self, pid: int, *, tunnels: bool) -> None:
@@ -18,6 +31,7 @@ class Conversation:
         self._tunnels = tunnels
         self._ready = False
         self._faulted = False
+        self._sessions: set[str] = set()
 
     def check(self, message: WorkerToSupervisor) -> None:
         """Raises ``ChannelError`` if it is not this child's turn to say that."""
@@ -36,5 +50,22 @@ class Conversation:
             case TunnelState():
                 if not self._tunnels:
                     raise ChannelError("it spoke of tunnels, but has none")
+            case SessionOpened(id=name):
+                self._opened(name)
+            case SessionClosed(id=name):
+                if name not in self._sessions:
+                    raise ChannelError("it closed a session that it had not opened")
+                self._sessions.discard(name)
             case Fault():
                 self._faulted = True
+
+    def _opened(self, name: str) -> None:
+        if self._tunnels:
+            raise ChannelError("it spoke of sessions, but has none")
+        if not self._ready:
+            raise ChannelError("it opened a session before it was ready")
+        if name in self._sessions:
+            raise ChannelError("it opened a session twice")
+        if len(self._sessions) >= MAX_SESSIONS:
+            raise ChannelError(f"it opened more than {MAX_SESSIONS} sessions")
+        self._sessions.add(name)

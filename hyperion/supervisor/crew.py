@@ -9,7 +9,18 @@ from collections.abc import Callable
 from hyperion import log
 from hyperion.errors import ChildError
 from hyperion.events import INTERNAL_ERROR
-from hyperion.proto.control import Drain, Heartbeat, ServerPolicy, Stop, TunnelState, WorkerToSupervisor
+from hyperion.proto.control import (
+    Drain,
+    Heartbeat,
+    Poll,
+    Ready,
+    ServerPolicy,
+    SessionClosed,
+    SessionOpened,
+    Stop,
+    TunnelState,
+    WorkerToSupervisor,
+)
 from hyperion.supervisor.member import Member
 from hyperion.supervisor.process import Launcher
 from hyperion.supervisor.restart import MAX_RESTARTS, RestartBudget, RestartPolicy
@@ -20,10 +31,12 @@ class Crew:
     """The children of one supervisor. ``failed`` holds a ``ChildError`` once the service cannot go on."""
 
     def __init__(self, launcher: Launcher, timing: Timing, changed: Callable[[], None]) -> None:
-        """``changed`` is called when ``heartbeats`` or ``tunnels`` changed."""
+        """``changed`` is called when ``heartbeats``, ``tunnels`` or ``sessions`` changed."""
         self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.heartbeats: dict[str, Heartbeat] = {}
         self.tunnels: dict[str, TunnelState] = {}
+        #: By worker, then by id. Those of a worker that ended are gone with it.
+        self.sessions: dict[str, dict[str, SessionOpened]] = {}
         self._launcher = launcher
         self._timing = timing
         self._changed = changed
@@ -52,8 +65,7 @@ class Crew:
 
     def retire(self, name: str, timeout: float) -> None:
         """This one drains and leaves, in ``timeout`` seconds at the latest; its name is free at once."""
-        self.heartbeats.pop(name, None)
-        self.tunnels.pop(name, None)
+        self._forget(name)
         self._members.pop(name).leave(Drain(timeout))
 
     def reconfigure(self, specs: list[Spec], policy: ServerPolicy) -> None:
@@ -62,6 +74,11 @@ class Crew:
             member = self._members[spec.name]
             member.spec = spec
             member.send(policy)
+
+    def poll(self) -> None:
+        """Asks all for their numbers of now; they arrive as every heartbeat does."""
+        for member in self._members.values():
+            member.send(Poll())
 
     async def ready(self) -> None:
         """Returns once all are ready. Waits for ever if one cannot: see ``failed``."""
@@ -99,6 +116,13 @@ class Crew:
                 self.heartbeats[name] = message
             case TunnelState():
                 self.tunnels[name] = message
+            case SessionOpened():
+                self.sessions.setdefault(name, {})[message.id] = message
+            case SessionClosed():
+                self.sessions.get(name, {}).pop(message.id, None)
+            case Ready():
+                # A new life: what the last one said of itself is history.
+                self.sessions.pop(name, None)
             case _:
                 return
         self._changed()
@@ -107,8 +131,7 @@ class Crew:
         member = self._tasks.pop(task)
         if self._members.get(member.spec.name) is member:
             del self._members[member.spec.name]
-            self.heartbeats.pop(member.spec.name, None)
-            self.tunnels.pop(member.spec.name, None)
+            self._forget(member.spec.name)
         error = None if task.cancelled() else task.exception()
         if error is not None and not isinstance(error, ChildError):
             log.event(INTERNAL_ERROR, log.error_fields(error))
@@ -117,6 +140,11 @@ class Crew:
         if error is None and self._members:
             return
         self._fail(error or ChildError("no worker is left"))
+
+    def _forget(self, name: str) -> None:
+        self.heartbeats.pop(name, None)
+        self.tunnels.pop(name, None)
+        self.sessions.pop(name, None)
 
     def _fail(self, error: BaseException) -> None:
         if not self.failed.done():

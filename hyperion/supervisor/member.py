@@ -15,8 +15,11 @@ from hyperion.proto.control import (
     Drain,
     Fault,
     Heartbeat,
+    Poll,
     Ready,
     ServerPolicy,
+    SessionClosed,
+    SessionOpened,
     Stop,
     SupervisorToWorker,
     TunnelState,
@@ -69,7 +72,7 @@ class Member:
                 return
             await self._wait_until(verdict.at)
 
-    def send(self, message: ServerPolicy) -> None:
+    def send(self, message: ServerPolicy | Poll) -> None:
         """A message to the running child, if there is one; the next child gets its configuration anyway."""
         if self._channel is not None:
             self._say(message)
@@ -164,7 +167,7 @@ class Member:
                 life.sessions = sessions
             case Fault(reason=reason):
                 life.cause = reason
-            case TunnelState():
+            case TunnelState() | SessionOpened() | SessionClosed():
                 pass
         self._report(self, message)
 

@@ -10,7 +10,15 @@ from collections.abc import Callable
 
 from hyperion import log
 from hyperion.events import LISTENER_STARTED
-from hyperion.proto.control import ClientWorkerConfig, Drain, Heartbeat, Stop, SupervisorToWorker, TunnelState
+from hyperion.proto.control import (
+    ClientWorkerConfig,
+    Drain,
+    Heartbeat,
+    Poll,
+    Stop,
+    SupervisorToWorker,
+    WorkerToSupervisor,
+)
 from hyperion.worker.connector import Connector, Target
 from hyperion.worker.counters import Counters
 from hyperion.worker.forward import Forward
@@ -18,15 +26,16 @@ from hyperion.worker.pool import Pool
 
 
 class ClientWorker:
-    """Everything one client worker owns. ``changed`` is told of each change of the pool."""
+    """Everything one client worker owns. ``tell`` reaches the supervisor: it hears of each change of the pool."""
 
-    def __init__(self, config: ClientWorkerConfig, changed: Callable[[TunnelState], None]) -> None:
+    def __init__(self, config: ClientWorkerConfig, tell: Callable[[WorkerToSupervisor], None]) -> None:
+        self._tell = tell
         self.finished = asyncio.Event()
         self._counters = Counters()
         self._draining = False
         self._closing: asyncio.Task[None] | None = None
         target = Target(config.server, config.host, config.port, config.server_public, config.static_secret, config.psk)
-        self._pool = Pool(Connector(target), config.pool_size, changed)
+        self._pool = Pool(Connector(target), config.pool_size, tell)
         self._forwards = [
             Forward(self._pool, config.server, rule.local, rule.remote_port, self._counters) for rule in config.forwards
         ]
@@ -41,6 +50,9 @@ class ClientWorker:
     def handle(self, message: SupervisorToWorker) -> bool:
         """Obey the supervisor. False if a client worker knows no such order."""
         match message:
+            case Poll():
+                self._tell(self.heartbeat())
+                self._pool.tell()
             case Drain(timeout=timeout):
                 self.drain(timeout)
             case Stop():

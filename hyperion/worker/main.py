@@ -9,6 +9,7 @@ import gc
 import os
 import signal
 import socket
+from collections.abc import Callable
 from typing import Protocol
 
 from hyperion import log, loop
@@ -23,6 +24,7 @@ from hyperion.proto.control import (
     Ready,
     ServerWorkerConfig,
     SupervisorToWorker,
+    WorkerToSupervisor,
 )
 from hyperion.worker.client import ClientWorker
 from hyperion.worker.heap import keep_freed_memory
@@ -107,10 +109,10 @@ async def _work(channel: Control, listeners: list[socket.socket], service: str) 
     config = await channel.receive()
     if isinstance(config, ServerWorkerConfig):
         log.configure(service, format=config.log.format, level=config.log.level, worker=config.worker)
-        worker: Worker = ServerWorker(config)
+        worker: Worker = ServerWorker(config, _teller(channel))
     elif isinstance(config, ClientWorkerConfig):
         log.configure(service, format=config.log.format, level=config.log.level, worker=config.server)
-        worker = ClientWorker(config, channel.send)
+        worker = ClientWorker(config, _teller(channel))
     else:
         return EXIT_OK if config is None else EXIT_BUG
     await worker.start(listeners)
@@ -128,6 +130,21 @@ async def _work(channel: Control, listeners: list[socket.socket], service: str) 
     worker.stop("stop")  # whatever ended us: nothing stays open behind our back
     codes = [result for task in done if type(result := task.result()) is int]
     return max(codes, default=EXIT_OK)
+
+
+def _teller(channel: Control) -> Callable[[WorkerToSupervisor], None]:
+    """Tells the supervisor from anywhere, also from within the handling of a connection, where nothing may be raised.
+
+    A supervisor that has not read for a mebibyte is stuck: the channel ends, and then so do we.
+    """
+
+    def tell(message: WorkerToSupervisor) -> None:
+        try:
+            channel.send(message)
+        except ChannelError:
+            channel.abort()
+
+    return tell
 
 
 async def _obey(channel: Control, worker: Worker) -> int:

@@ -17,6 +17,7 @@ from hyperion.backoff import Backoff
 from hyperion.events import INTERNAL_ERROR, TUNNEL_DOWN, TUNNEL_UP
 from hyperion.proto.control import TunnelState
 from hyperion.proto.errors import RecordError
+from hyperion.proto.extensions import Parameters
 from hyperion.worker.connection import TunnelConnection, reason_of
 from hyperion.worker.connector import ConnectFailed, Connector, TunnelSession
 from hyperion.worker.deadlines import Deadlines
@@ -60,6 +61,9 @@ class Member:
         self.session = session
         self.opened_at = time.monotonic()
         self.retiring = False
+        told = session.parameters.time
+        #: by how much the server's clock is ahead, ms; it was told half a round trip ago
+        self.skew_ms = None if told is None else told - time.time_ns() // 1_000_000
 
     @property
     def takes_streams(self) -> bool:
@@ -83,6 +87,13 @@ class Pool:
         self._slots: set[asyncio.Task[None]] = set()
         self._waiting: Deadlines[WaitingStream] = Deadlines(OPEN_TIMEOUT, self._waited_too_long)
         self._reason: str | None = "connecting"
+        self._failure: ConnectFailed | None = None
+        self._failed_at: float | None = None
+        self._since = time.time()
+        self._was_up = False
+        #: The last one that stood: whose words hold until another says otherwise.
+        self._last: Member | None = None
+        self._attempts_at: dict[object, float] = {}
         self._closing = False
 
     @property
@@ -184,27 +195,39 @@ class Pool:
                     attempt = 0
                 current = fresh
             if current is None:
-                await asyncio.sleep(pause)
+                await self._pause(pause)
                 continue
             done, _ = await asyncio.wait([current.session.closed], timeout=pause)
             if done:
                 self._report_down(reason_of(current.session.closed.result()))
                 attempt = 0 if time.monotonic() - current.opened_at >= STABLE_SECONDS else attempt
                 current = None
-                await asyncio.sleep(backoff.delay(attempt, _chance))
+                await self._pause(backoff.delay(attempt, _chance))
                 attempt += 1
+
+    async def _pause(self, seconds: float) -> None:
+        """Until the next attempt of this slot; told before, so that an operator sees that one is coming."""
+        slot = object()
+        self._attempts_at[slot] = time.time() + seconds
+        try:
+            self.tell()
+            await asyncio.sleep(seconds)
+        finally:
+            del self._attempts_at[slot]
 
     async def _connect_once(self) -> Member | None:
         session = TunnelSession()
         try:
             connection, _ = await self._connector.connect(session)
         except ConnectFailed as error:
-            self._report_down(error.reason)
+            self._report_down(error.reason, error)
             return None
         member = Member(connection, session)
         self._members.append(member)
         session.closed.add_done_callback(lambda _: self._members.remove(member))
         self._report_up(member)
+        # Its first round trip is news, too.
+        session.proven.add_done_callback(lambda _: self.tell())
         self.serve_waiting()
         return member
 
@@ -235,20 +258,43 @@ class Pool:
         }
 
     def _report_up(self, member: Member) -> None:
-        self._reason = None
-        self._tell()
+        self._reason = self._failure = None
+        self._last = member
+        self.tell()
         log.event(TUNNEL_UP, self._fields() | {"hyperion.peer.agent": member.session.parameters.agent})
 
-    def _report_down(self, reason: str) -> None:
+    def _report_down(self, reason: str, failure: ConnectFailed | None = None) -> None:
         news = reason != self._reason
-        self._reason = reason
-        self._tell()
+        self._reason, self._failure, self._failed_at = reason, failure, time.time()
+        self.tell()
         # an unreachable server is said once for each reason, not at every attempt
         log.event(TUNNEL_DOWN, self._fields(), reason=reason, level=None if news else "debug")
 
-    def _tell(self) -> None:
+    def tell(self) -> None:
+        """The state of now, to whoever wanted to hear of changes."""
         up = self._up_count()
+        if (up > 0) is not self._was_up:
+            self._was_up, self._since = up > 0, time.time()
         trips = [m.connection.tunnel.mux.round_trip for m in self._members if m.connection.alive]
         known = [trip for trip in trips if trip is not None]
-        reason = self._reason if up < self._size else None
-        self._changed(TunnelState(up=up, size=self._size, reason=reason, round_trip=min(known, default=None)))
+        down = up < self._size
+        failure = self._failure if down else None
+        last = self._last
+        said = Parameters() if last is None else last.session.parameters
+        self._changed(
+            TunnelState(
+                up=up,
+                size=self._size,
+                reason=self._reason if down else None,
+                round_trip=min(known, default=None),
+                message=None if failure is None else failure.message,
+                hint=None if failure is None else failure.hint,
+                since=self._since,
+                last_error_at=self._failed_at,
+                next_attempt_at=min(self._attempts_at.values(), default=None),
+                agent=said.agent,
+                server_name=said.name,
+                skew_ms=None if last is None else last.skew_ms,
+                ports=said.ports,
+            )
+        )

@@ -9,6 +9,7 @@ Source: DESIGN sections 2, 4 and 8.
 import asyncio
 import socket
 import time
+from collections.abc import Callable
 
 from hyperion import __version__, log
 from hyperion.events import REJECTIONS_SUMMARISED
@@ -17,10 +18,12 @@ from hyperion.proto.control import (
     AdminRule,
     Drain,
     Heartbeat,
+    Poll,
     ServerPolicy,
     ServerWorkerConfig,
     Stop,
     SupervisorToWorker,
+    WorkerToSupervisor,
 )
 from hyperion.proto.noise.seen import SeenEphemerals
 from hyperion.worker.arrival import ArrivingConnection
@@ -35,9 +38,10 @@ BACKLOG = 1024
 
 
 class ServerWorker:
-    """Everything one server worker owns. Also the ``Reception`` of its arrivals."""
+    """Everything one server worker owns. Also the ``Reception`` of its arrivals. ``tell`` reaches the supervisor."""
 
-    def __init__(self, config: ServerWorkerConfig) -> None:
+    def __init__(self, config: ServerWorkerConfig, tell: Callable[[WorkerToSupervisor], None]) -> None:
+        self._tell = tell
         self.static_secret = config.static_secret
         self.psk = config.psk
         self.handshake_timeout = config.handshake_timeout
@@ -63,6 +67,8 @@ class ServerWorker:
         match message:
             case ServerPolicy():
                 self._apply(message)
+            case Poll():
+                self._tell(self.heartbeat())
             case Drain(timeout=timeout):
                 self.drain(timeout)
             case Stop():
@@ -101,7 +107,7 @@ class ServerWorker:
     # --- Reception
 
     def admitted(self, connection: TunnelConnection, rule: AdminRule, source: tuple[str, int]) -> Session:
-        session = ServedSession(connection, rule, source, self._counters, self._session_changed)
+        session = ServedSession(connection, rule, source, self._counters, self._session_changed, self._tell)
         self._sessions.add(session)
         session.draining = self._draining
         return session

@@ -19,7 +19,7 @@ from hyperion.events import (
     STREAM_FAILED,
     STREAM_OPENED,
 )
-from hyperion.proto.control import AdminRule
+from hyperion.proto.control import AdminRule, SessionClosed, SessionOpened
 from hyperion.proto.errors import ProtocolError, RecordError
 from hyperion.proto.tunnel import TunnelOpened
 from hyperion.proto.yamux.stream import YamuxStream
@@ -38,7 +38,10 @@ _QUIET_ENDS = frozenset({"peer-closed", "peer-went-away", "drain", "stop"})
 
 
 class ServedSession(Session):
-    """A proven client. ``rule`` is looked up again at each reload: None means that it is no longer listed."""
+    """A proven client. ``rule`` is looked up again at each reload: None means that it is no longer listed.
+
+    ``tell`` is given the news for the supervisor: that the session is open, and that it is over.
+    """
 
     def __init__(
         self,
@@ -47,6 +50,7 @@ class ServedSession(Session):
         source: tuple[str, int],
         counters: Counters,
         changed: Callable[["ServedSession"], None],
+        tell: Callable[[SessionOpened | SessionClosed], None],
     ) -> None:
         self.connection = connection
         self.rule: AdminRule | None = rule
@@ -54,11 +58,14 @@ class ServedSession(Session):
         self.public_key = rule.public_key
         self._counters = counters
         self._changed = changed
+        self._tell = tell
         self.closed = False
+        self.id = token_hex(8)
+        self._source = source
         self._fields: dict[str, object] = {
             "source.ip": source[0],
             "source.port": source[1],
-            "hyperion.session.id": token_hex(8),
+            "hyperion.session.id": self.id,
             "user.id": rule.name,
         }
         self._opened_at = time.monotonic()
@@ -110,6 +117,8 @@ class ServedSession(Session):
                 "hyperion.noise.cipher": "ChaCha20-Poly1305",
             },
         )
+        admin = "" if self.rule is None else self.rule.name
+        self._tell(SessionOpened(self.id, *self._source, admin, event.parameters.agent, self._opened_wall))
         if self.draining:  # it arrived too late: nobody must wait for it
             self.drain()
 
@@ -138,6 +147,7 @@ class ServedSession(Session):
             reason=reason,
         )
         self.closed = True
+        self._tell(SessionClosed(self.id))
         self._changed(self)
 
     # --- DialPolicy

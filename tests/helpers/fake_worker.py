@@ -20,9 +20,12 @@ from hyperion.proto.control import (
     Drain,
     Fault,
     Heartbeat,
+    Poll,
     Ready,
     ServerPolicy,
     ServerWorkerConfig,
+    SessionClosed,
+    SessionOpened,
     Stop,
     SupervisorToWorker,
     TunnelState,
@@ -53,14 +56,16 @@ class Obedient:
 
     async def beat(self) -> None:
         while True:
-            await asyncio.sleep(HEARTBEAT_INTERVAL)
             self.channel.send(BEAT)
+            await asyncio.sleep(HEARTBEAT_INTERVAL)
 
     async def obey(self) -> None:
         while True:
             match await self.channel.receive():
                 case ServerPolicy(admins=admins):
                     self.ports = _ports(admins)
+                case Poll():
+                    self.channel.send(BEAT)
                 case Drain() if not self.drains:
                     continue
                 case Stop() | Drain() | None:
@@ -73,7 +78,14 @@ def _ports(admins: tuple[AdminRule, ...]) -> tuple[int, ...]:
     return admins[0].allow if admins else ()
 
 
-async def _serve(channel_socket: socket.socket, listeners: Sockets, *, drains: bool) -> None:
+async def _serve(
+    channel_socket: socket.socket,
+    listeners: Sockets,
+    *,
+    drains: bool = True,
+    beats: bool = True,
+    sessions: bool = False,
+) -> None:
     channel = await open_worker_end(channel_socket)
     config = await channel.receive()
     if not isinstance(config, ServerWorkerConfig | ClientWorkerConfig):
@@ -84,16 +96,30 @@ async def _serve(channel_socket: socket.socket, listeners: Sockets, *, drains: b
     if isinstance(config, ClientWorkerConfig):
         channel.send(TunnelState(1, config.pool_size, None, 0.01))
     channel.send(Ready(os.getpid()))
-    channel.send(BEAT)
-    beating = asyncio.create_task(worker.beat())
+    if sessions:
+        names = (f"first of {os.getpid()}", f"second of {os.getpid()}")
+        for name in names:
+            channel.send(SessionOpened(name, "192.0.2.9", 4711, "alice", None, 0.0))
+        channel.send(SessionClosed(names[0]))
+    beating = asyncio.create_task(worker.beat()) if beats else None
     await worker.obey()
-    beating.cancel()
+    if beating is not None:
+        beating.cancel()
     channel.close()
 
 
 def obedient(channel: socket.socket, listeners: Sockets) -> None:
     harden_worker()
     run(lambda: _serve(channel, listeners, drains=True), loop="asyncio")
+
+
+def with_sessions(channel: socket.socket, listeners: Sockets) -> None:
+    """Two came, one has left."""
+    run(lambda: _serve(channel, listeners, sessions=True), loop="asyncio")
+
+
+def silent_unless_asked(channel: socket.socket, listeners: Sockets) -> None:
+    run(lambda: _serve(channel, listeners, beats=False), loop="asyncio")
 
 
 def busy(channel: socket.socket, listeners: Sockets) -> None:

@@ -23,6 +23,7 @@ from hyperion.proto.control import (
     ServerPolicy,
     ServerWorkerConfig,
     TunnelState,
+    WorkerToSupervisor,
 )
 from hyperion.proto.keys import PrivateKey
 from hyperion.worker.client import ClientWorker
@@ -246,9 +247,12 @@ class Rig:
         self.allow = ports if allow is None else allow
         self.local_ports = [port_of(listener) for listener in self._listeners]
         self.states: list[TunnelState] = []
+        #: what the workers told their supervisors, but for the states
+        self.server_told: list[WorkerToSupervisor] = []
+        self.client_told: list[WorkerToSupervisor] = []
         self._state_changed = asyncio.Event()
         self.complaints: list[dict[str, Any]] = []
-        self.server = ServerWorker(self.server_config(handshake_timeout))
+        self.server = ServerWorker(self.server_config(handshake_timeout), self.server_told.append)
         self._client: ClientWorker | None = None
 
     @property
@@ -301,9 +305,12 @@ class Rig:
         if error is None:
             assert not self.complaints, self.complaints
 
-    def _told(self, state: TunnelState) -> None:
-        self.states.append(state)
-        self._state_changed.set()
+    def _told(self, message: WorkerToSupervisor) -> None:
+        if isinstance(message, TunnelState):
+            self.states.append(message)
+            self._state_changed.set()
+        else:
+            self.client_told.append(message)
 
     async def state(self, wanted: Callable[[TunnelState], bool], timeout: float = WAIT_SECONDS) -> None:
         """Until the pool's last word is what is wanted."""

@@ -1,7 +1,16 @@
 import pytest
 
 from hyperion.channel import ChannelError
-from hyperion.proto.control import Fault, Heartbeat, Ready, TunnelState, WorkerToSupervisor
+from hyperion.proto.control import (
+    Fault,
+    Heartbeat,
+    Ready,
+    SessionClosed,
+    SessionOpened,
+    TunnelState,
+    WorkerToSupervisor,
+)
+from hyperion.supervisor import conversation as module
 from hyperion.supervisor.conversation import Conversation
 
 BEAT = Heartbeat(0, 0, 0, 0, 0, 0)
@@ -9,11 +18,16 @@ STATE = TunnelState(0, 4, "refused", None)
 FAULT = Fault("x", 70)
 
 
+def opened(name: str) -> SessionOpened:
+    return SessionOpened(name, "192.0.2.9", 4711, "alice", None, 0.0)
+
+
 @pytest.mark.parametrize(
     ("tunnels", "messages"),
     [
         (False, [Ready(7), BEAT, BEAT, FAULT]),
         (False, [FAULT]),
+        (False, [Ready(7), opened("a"), opened("b"), SessionClosed("a"), opened("a"), SessionClosed("b")]),
         (True, [STATE, STATE, Ready(7), STATE, BEAT, STATE, FAULT]),
     ],
 )
@@ -30,6 +44,10 @@ def test_in_turn(tunnels: bool, messages: list[WorkerToSupervisor]) -> None:
         ([Ready(8)], "calls itself process 8, but is 7"),
         ([Ready(7), Ready(7)], "twice"),
         ([Ready(7), STATE], "tunnels"),
+        ([opened("a")], "before it was ready"),
+        ([Ready(7), opened("a"), opened("a")], "twice"),
+        ([Ready(7), SessionClosed("a")], "that it had not opened"),
+        ([Ready(7), opened("a"), SessionClosed("a"), SessionClosed("a")], "that it had not opened"),
         ([FAULT, FAULT], "after it reported a fault"),
         ([FAULT, Ready(7)], "after it reported a fault"),
         ([Ready(7), FAULT, BEAT], "after it reported a fault"),
@@ -41,3 +59,22 @@ def test_out_of_turn(messages: list[WorkerToSupervisor], error: str) -> None:
         conversation.check(message)
     with pytest.raises(ChannelError, match=error):
         conversation.check(messages[-1])
+
+
+def test_a_child_with_tunnels_has_no_sessions() -> None:
+    conversation = Conversation(7, tunnels=True)
+    conversation.check(Ready(7))
+    with pytest.raises(ChannelError, match="sessions"):
+        conversation.check(opened("a"))
+    with pytest.raises(ChannelError, match="not opened"):
+        conversation.check(SessionClosed("a"))
+
+
+def test_no_more_sessions_are_believed_than_a_process_can_have(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_SESSIONS", 2)
+    conversation = Conversation(7, tunnels=False)
+    conversation.check(Ready(7))
+    conversation.check(opened("a"))
+    conversation.check(opened("b"))
+    with pytest.raises(ChannelError, match="more than 2 sessions"):
+        conversation.check(opened("c"))

@@ -10,6 +10,7 @@ from hyperion.supervisor.crew import Crew
 from hyperion.supervisor.process import Launcher
 from hyperion.supervisor.restart import MAX_RESTARTS
 from hyperion.supervisor.spec import Spec, Timing
+from tests.helpers.rig import until
 
 Logged = list[tuple[str, str | None]]
 CONFIG = ServerWorkerConfig("0", b"s" * 32, b"p" * 32, (), 3.0, "here", LogSettings())
@@ -117,5 +118,37 @@ async def test_new_rules_reach_those_that_run_and_those_that_come(launcher: Laun
         await asyncio.sleep(0.01)
     crew.reconfigure([new], ServerPolicy(rules, 4.0))  # nobody to tell right now
     await asyncio.wait_for(crew.ready(), 20)
+    crew.kill()
+    await ended(crew)
+
+
+async def test_sessions_are_those_of_living_workers(launcher: Launcher, logged: Logged) -> None:
+    news = asyncio.Event()
+    crew = Crew(launcher, Timing(), news.set)
+    crew.add(spec("a", "with_sessions"))
+    await asyncio.wait_for(crew.ready(), 20)
+    (member,) = crew._members.values()
+    assert member._process is not None
+    first_life = member._process.pid
+    while list(crew.sessions.get("a", {})) != [f"second of {first_life}"]:
+        news.clear()
+        await asyncio.wait_for(news.wait(), 20)
+    os.kill(first_life, signal.SIGKILL)
+    await until(lambda: member._process is not None and member._process.pid != first_life)
+    second_life = member._process.pid
+    await until(lambda: list(crew.sessions.get("a", {})) == [f"second of {second_life}"])
+    crew.kill()
+    await ended(crew)
+    assert crew.sessions == {}
+
+
+async def test_a_poll_is_answered_at_once(launcher: Launcher, logged: Logged) -> None:
+    crew = Crew(launcher, Timing(), lambda: None)
+    crew.add(spec("a", "silent_unless_asked"))
+    await asyncio.wait_for(crew.ready(), 20)
+    assert crew.heartbeats == {}
+    crew.poll()
+    await until(lambda: crew.heartbeats)
+    assert crew.heartbeats["a"].sessions == 1
     crew.kill()
     await ended(crew)

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import time
 
 import pytest
 
@@ -142,3 +143,34 @@ async def test_a_bug_costs_a_pause_and_not_the_slot(events: Events, monkeypatch:
     async with service(echo) as port, Rig(port, pool_size=1) as rig:
         assert await rig.exchange(b"x") == b"x"
     assert [fields["error.type"] for fields in events.fields(INTERNAL_ERROR)] == ["ZeroDivisionError"] * 2
+
+
+async def test_a_state_says_what_an_operator_wants_to_know(events: Events) -> None:
+    before = time.time()
+    async with service(echo) as port, Rig(port, pool_size=2, link=True) as rig:
+        await rig.state(lambda state: state.up == 2 and state.round_trip is not None)
+        state = rig.states[-1]
+        assert (state.reason, state.message, state.hint, state.next_attempt_at) == (None, None, None, None)
+        assert state.since is not None
+        assert before <= state.since <= time.time()
+        assert (state.agent or "").startswith("hyperion/")
+        assert state.server_name == "rig"
+        assert state.ports == (port,)
+        assert abs(state.skew_ms or 0) < 5_000
+        assert rig.link is not None
+        rig.link.stop_accepting()
+        rig.link.cut()
+        await rig.state(lambda state: state.up == 0 and state.message is not None)
+        down = rig.states[-1]
+        assert down.reason == "refused"
+        assert (down.message or "").startswith("connection refused by 127.0.0.1")
+        assert down.hint
+        assert down.since is not None
+        assert down.since >= state.since
+        assert down.last_error_at is not None
+        assert down.server_name == "rig"  # what it said last
+        await rig.state(lambda state: state.next_attempt_at is not None)
+        await rig.link.start()
+        await rig.state(lambda state: state.up == 2 and state.next_attempt_at is None)
+        assert rig.states[-1].last_error_at == rig.states[-1].last_error_at
+        assert rig.states[-1].message is None

@@ -1,10 +1,12 @@
 """One admitted client, as the server's log tells of it."""
 
 import asyncio
+import time
 
 import pytest
 
 from hyperion.events import SESSION_CLOSED, SESSION_OPENED, STREAM_CLOSED, STREAM_FAILED, STREAM_OPENED
+from hyperion.proto.control import SessionClosed, SessionOpened
 from hyperion.worker.deadlines import Deadlines
 from tests.helpers.rig import Events, Rig, echo, service, until
 
@@ -66,3 +68,18 @@ async def test_a_reset_while_it_connects_leaves_nothing(events: Events) -> None:
         assert len(events.fields(STREAM_OPENED)) == len(events.fields(STREAM_CLOSED))
         assert rig.server_tunnels()[0].owners == []
         assert await rig.exchange(b"x") == b"x"
+
+
+async def test_the_supervisor_hears_of_the_session_and_of_its_end(events: Events) -> None:
+    before = time.time()
+    async with Rig(9) as rig:
+        await until(lambda: rig.server_told)
+        (opened,) = rig.server_told
+        assert isinstance(opened, SessionOpened)
+        assert opened.admin == "alice"
+        assert opened.source == "127.0.0.1"
+        assert opened.source_port == events.fields(SESSION_OPENED)[0]["source.port"]
+        assert opened.id == events.fields(SESSION_OPENED)[0]["hyperion.session.id"]
+        assert (opened.agent or "").startswith("hyperion/")
+        assert before <= opened.at <= time.time()
+    assert rig.server_told == [opened, SessionClosed(opened.id)]
