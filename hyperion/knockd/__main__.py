@@ -17,13 +17,14 @@ from hyperion import log, loop
 from hyperion.channel import Channel, ChannelError
 from hyperion.errors import HyperionError, RefusedError
 from hyperion.events import DIAGNOSTIC, INTERNAL_ERROR
+from hyperion.firewall.backend import open_backend
+from hyperion.firewall.ruleset import Ruleset
 from hyperion.knockd.capture import CaptureSocket, open_capture
-from hyperion.knockd.firewall import Firewall, open_backend
+from hyperion.knockd.firewall import Firewall
 from hyperion.knockd.guard import Guard
 from hyperion.knockd.late_backend import LateBackend
 from hyperion.knockd.replay_file import ReplayFile
 from hyperion.knockd.rights import keep_only_net_admin
-from hyperion.knockd.ruleset import Ruleset
 from hyperion.knockd.server import Knockd, check
 from hyperion.knockd.watch import TableWatch
 from hyperion.privileges import set_process_name

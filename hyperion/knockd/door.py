@@ -11,8 +11,8 @@ from typing import Protocol
 
 from hyperion import log
 from hyperion.events import FIREWALL_ADMITTED, FIREWALL_EXPIRED, FIREWALL_FAILED
+from hyperion.firewall.nft import FirewallError, SetFullError
 from hyperion.knockd.admission import Admission, Decision
-from hyperion.knockd.nft import FirewallError, SetFullError
 
 #: After a failure the firewall is asked something harmless so often, seconds, to hear when it works again.
 PROBE_SECONDS = 2.0

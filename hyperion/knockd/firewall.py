@@ -16,13 +16,10 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Literal
 
-from hyperion.knockd.listing import Listing
-from hyperion.knockd.nft import Backend, FirewallError, NftMissingError, NoSuchObjectError
-from hyperion.knockd.nft_library import NftLibrary
-from hyperion.knockd.nft_program import NftProgram
-from hyperion.knockd.ruleset import (
+from hyperion.firewall.listing import Listing
+from hyperion.firewall.nft import Backend, FirewallError, NoSuchObjectError
+from hyperion.firewall.ruleset import (
     SET_SIZE,
     Ruleset,
     admit_text,
@@ -30,7 +27,6 @@ from hyperion.knockd.ruleset import (
     parse_source,
     replace_text,
     revoke_text,
-    ruleset_text,
 )
 
 _APPLY_HINT = "load the gate's table: hyperion-server print-firewall ... | nft -f -"
@@ -243,20 +239,3 @@ def _finer(floor: float, known: float) -> float:
 def _alive(grants: Mapping[str, float]) -> dict[str, float]:
     """Without those whose time rounds to nothing: nft takes 0 for "for ever"."""
     return {source: left for source, left in grants.items() if left >= 0.001}
-
-
-def open_backend(choice: Literal["auto", "library", "program"] = "auto") -> Backend:
-    """The library where it is installed, else the program. Raises ``NftMissingError`` with what to install."""
-    if choice == "program":
-        return NftProgram()
-    try:
-        return NftLibrary()
-    except NftMissingError:
-        if choice == "library":
-            raise
-        return NftProgram()
-
-
-def check_ruleset(backend: Backend, rules: Ruleset) -> None:
-    """Ask nft whether it takes the text of ``rules`` (``print-firewall --check``). Raises ``FirewallError``."""
-    backend.check(ruleset_text(rules))

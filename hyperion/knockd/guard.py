@@ -17,8 +17,8 @@ from typing import Protocol
 from hyperion import log
 from hyperion.backoff import Backoff
 from hyperion.events import FIREWALL_DEGRADED, FIREWALL_RECOVERED, FIREWALL_RESTORED
+from hyperion.firewall.nft import FirewallError
 from hyperion.knockd.firewall import Firewall, Outcome
-from hyperion.knockd.nft import FirewallError
 
 #: The kernel loses no message unseen, but who knows: look so often without one, seconds.
 POLL_SECONDS = 5.0

@@ -6,7 +6,7 @@ again for ever; and one that works the moment the package is there.
 
 from collections.abc import Callable
 
-from hyperion.knockd.nft import Backend
+from hyperion.firewall.nft import Backend
 
 
 class LateBackend:

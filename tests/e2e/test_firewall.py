@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from hyperion.knockd import ruleset as ruleset_module
+from hyperion.firewall import ruleset as ruleset_module
+from hyperion.firewall.listing import Listing
+from hyperion.firewall.nft import NoSuchObjectError, SetFullError
+from hyperion.firewall.nft_library import NftLibrary
+from hyperion.firewall.nft_program import NftProgram
+from hyperion.firewall.ruleset import Ruleset
 from hyperion.knockd.firewall import Firewall, Outcome, TableMissingError, TableWrongError
-from hyperion.knockd.listing import Listing
-from hyperion.knockd.nft import NoSuchObjectError, SetFullError
-from hyperion.knockd.nft_library import NftLibrary
-from hyperion.knockd.nft_program import NftProgram
-from hyperion.knockd.ruleset import Ruleset
 from tests.helpers.gate import TUNNEL_PORT, Inside, connect, gets_in, inside, service
 from tests.helpers.netns import Topology, topology
 
@@ -307,8 +307,9 @@ def test_counters_and_grants_do_not_change_the_fingerprint(network: Topology, fi
 def test_without_the_right_it_says_so(network: Topology, backend: Inside) -> None:
     choice = {"libnftables": "library", "nft": "program"}[backend.name]
     script = (
-        "import json, sys\nfrom hyperion.knockd.firewall import Firewall, open_backend\n"
-        "from hyperion.knockd.nft import FirewallError\nfrom hyperion.knockd.ruleset import Ruleset\n"
+        "import json, sys\nfrom hyperion.firewall.backend import open_backend\n"
+        "from hyperion.knockd.firewall import Firewall\n"
+        "from hyperion.firewall.nft import FirewallError\nfrom hyperion.firewall.ruleset import Ruleset\n"
         "try: Firewall(open_backend(sys.argv[1]), Ruleset(1)).ensure()\n"
         "except FirewallError as error: print(json.dumps([error.reason, error.hint]))\n"
     )
@@ -317,7 +318,7 @@ def test_without_the_right_it_says_so(network: Topology, backend: Inside) -> Non
         *("setpriv", "--bounding-set=-all", "--inh-caps=-all", "env", f"PYTHONPATH={root}"),
         *(sys.executable, "-c", script, choice),
     )
-    assert json.loads(output) == ["not-permitted", "knockd needs CAP_NET_ADMIN"]
+    assert json.loads(output) == ["not-permitted", "it takes root, or CAP_NET_ADMIN"]
 
 
 @pytest.mark.long

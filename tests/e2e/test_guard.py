@@ -12,12 +12,12 @@ import pytest
 
 from hyperion import log
 from hyperion.events import FIREWALL_DEGRADED, FIREWALL_RECOVERED, FIREWALL_RESTORED, LogEvent
+from hyperion.firewall.nft_library import NftLibrary
+from hyperion.firewall.nft_program import NftProgram
+from hyperion.firewall.ruleset import Ruleset, ruleset_text
 from hyperion.knockd import guard as guard_module
 from hyperion.knockd.firewall import Firewall
 from hyperion.knockd.guard import FREE_RESTORATIONS, Guard
-from hyperion.knockd.nft_library import NftLibrary
-from hyperion.knockd.nft_program import NftProgram
-from hyperion.knockd.ruleset import Ruleset, ruleset_text
 from hyperion.knockd.watch import TableWatch
 from tests.helpers.gate import RST, SYN, TUNNEL_PORT, Inside, connect, gets_in, inside, raw_socket, service, tcp_packet
 from tests.helpers.netns import Host, Topology, topology

@@ -7,12 +7,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from hyperion.knockd.firewall import Firewall, check_ruleset
-from hyperion.knockd.listing import Listing
-from hyperion.knockd.nft import FirewallError
-from hyperion.knockd.nft_program import NftProgram
-from hyperion.knockd.ruleset import Ruleset, remove_text, ruleset_text
-from hyperion.knockd.snapshot import can_be_restored, comparable, restore_table_text, restore_text
+from hyperion.firewall.listing import Listing
+from hyperion.firewall.nft import FirewallError
+from hyperion.firewall.nft_program import NftProgram
+from hyperion.firewall.ruleset import Ruleset, remove_text, ruleset_text
+from hyperion.firewall.snapshot import can_be_restored, comparable, restore_table_text, restore_text
+from hyperion.knockd.firewall import Firewall
 from tests.helpers.gate import (
     SCANS,
     SYN,
@@ -98,7 +98,7 @@ def test_loading_it_five_times_leaves_one_copy_and_the_grants(network: Topology,
 def test_nft_takes_every_variant_and_each_is_a_gate(nft: Inside) -> None:
     for keep, one_shot, dhcpv6 in itertools.product(((), (22,), (22, 80, 65_535)), (False, True), (False, True)):
         rules = Ruleset(1, "_t" * 15, "s", keep, one_shot=one_shot, dhcpv6=dhcpv6)
-        check_ruleset(nft, rules)
+        nft.check(ruleset_text(rules))
         assert nft.list_text("ruleset") == ""
         nft.load(ruleset_text(rules))
         loaded = Listing(nft.list_json("table", "inet", rules.table))
@@ -111,7 +111,7 @@ def test_nft_takes_every_variant_and_each_is_a_gate(nft: Inside) -> None:
 
 def test_a_word_of_nfts_own_language_is_an_error_not_a_surprise(nft: Inside) -> None:
     with pytest.raises(FirewallError, match="syntax error, unexpected accept"):
-        check_ruleset(nft, Ruleset(1, "accept"))
+        nft.check(ruleset_text(Ruleset(1, "accept")))
 
 
 def test_no_scan_gets_an_answer(network: Topology, nft: Inside) -> None:

@@ -4,8 +4,8 @@ import json
 import re
 from typing import Any
 
-from hyperion.knockd.nft import FirewallError, NoSuchObjectError
-from hyperion.knockd.ruleset import Ruleset
+from hyperion.firewall.nft import FirewallError, NoSuchObjectError
+from hyperion.firewall.ruleset import Ruleset
 
 _ADD = re.compile(r"add element inet \w+ \w+ \{ (\S+) timeout (\d+)ms \}")
 _DELETE = re.compile(r"delete element inet \w+ \w+ \{ (\S+) \}")

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from hyperion.knockd.nft import Backend, NftMissingError
+from hyperion.firewall.nft import Backend, NftMissingError
 from tests.helpers.netns import Host
 
 #: The kernel repeats a lost SYN after a second: who is not in by then was dropped.

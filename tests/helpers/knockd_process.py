@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from hyperion.channel import FrameReader, encode
-from hyperion.knockd.ruleset import Ruleset, ruleset_text
+from hyperion.firewall.ruleset import Ruleset, ruleset_text
 from hyperion.proto.control import Message
 from hyperion.proto.control_knockd import KnockCounts, KnockdConfig, KnockdToSupervisor, LogSettings, Ready
 from hyperion.proto.knock import derive_knock_key, seal

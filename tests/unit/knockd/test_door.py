@@ -8,10 +8,10 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from hyperion.firewall.nft import FirewallError, NftTimeoutError, SetFullError
 from hyperion.knockd import door as door_module
 from hyperion.knockd.admission import Admission
 from hyperion.knockd.door import MAX_WAITING, Door
-from hyperion.knockd.nft import FirewallError, NftTimeoutError, SetFullError
 
 TTL = 60
 

@@ -2,10 +2,10 @@ import threading
 
 import pytest
 
+from hyperion.firewall.nft import FirewallError, NoSuchObjectError
+from hyperion.firewall.ruleset import Ruleset, ruleset_text
 from hyperion.knockd import firewall as firewall_module
-from hyperion.knockd.firewall import Firewall, Outcome, TableMissingError, TableWrongError, check_ruleset, open_backend
-from hyperion.knockd.nft import FirewallError, NftMissingError, NoSuchObjectError
-from hyperion.knockd.ruleset import Ruleset, ruleset_text
+from hyperion.knockd.firewall import Firewall, Outcome, TableMissingError, TableWrongError
 from tests.helpers.fake_nft import FakeNft, objects
 
 RULES = Ruleset(8443)
@@ -205,27 +205,6 @@ def test_threads_wait_for_each_other(nft: FakeNft, firewall: Firewall) -> None:
     for thread in threads:
         thread.join(10)
     assert len(firewall.grants()) == 20
-
-
-def test_auto_takes_the_library_else_the_program(monkeypatch: pytest.MonkeyPatch) -> None:
-    def missing() -> None:
-        raise NftMissingError
-
-    monkeypatch.setattr(firewall_module, "NftLibrary", lambda: "library")
-    monkeypatch.setattr(firewall_module, "NftProgram", lambda: "program")
-    assert (str(open_backend()), str(open_backend("program"))) == ("library", "program")
-    monkeypatch.setattr(firewall_module, "NftLibrary", missing)
-    assert str(open_backend()) == "program"
-    with pytest.raises(NftMissingError):
-        open_backend("library")
-
-
-def test_a_text_that_nft_would_not_take(nft: FakeNft) -> None:
-    check_ruleset(nft, RULES)
-    assert nft.table is None
-    nft.fault = FirewallError("syntax")
-    with pytest.raises(FirewallError, match="syntax"):
-        check_ruleset(nft, RULES)
 
 
 @pytest.mark.parametrize("meddled", ["deleted", "edited"])

@@ -6,6 +6,8 @@ import pytest
 
 from hyperion import log
 from hyperion.events import FIREWALL_DEGRADED, FIREWALL_RECOVERED, FIREWALL_RESTORED
+from hyperion.firewall.nft import FirewallError, NftTimeoutError
+from hyperion.firewall.ruleset import Ruleset
 from hyperion.knockd.firewall import Firewall
 from hyperion.knockd.guard import (
     CONTESTED,
@@ -16,8 +18,6 @@ from hyperion.knockd.guard import (
     MAX_HOLD_SECONDS,
     Guard,
 )
-from hyperion.knockd.nft import FirewallError, NftTimeoutError
-from hyperion.knockd.ruleset import Ruleset
 from tests.helpers.fake_nft import FakeNft
 
 

@@ -2,8 +2,8 @@
 
 import pytest
 
+from hyperion.firewall.nft import Backend, NftMissingError
 from hyperion.knockd.late_backend import LateBackend
-from hyperion.knockd.nft import Backend, NftMissingError
 
 
 class FakeBackend:

@@ -13,9 +13,9 @@ import msgspec
 import pytest
 
 from hyperion.errors import ConfigError
+from hyperion.firewall.nft import NftMissingError
 from hyperion.knockd import server
 from hyperion.knockd.capture import Handler
-from hyperion.knockd.nft import NftMissingError
 from hyperion.knockd.replay_file import ReplayFile
 from hyperion.knockd.server import CaptureDiedError, Knockd, check
 from hyperion.proto.control_knockd import Admitted, GateState, KnockCounts, KnockdConfig, KnockdToSupervisor

@@ -10,7 +10,7 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-from hyperion.knockd.nft import FirewallError, NftMissingError, NftTimeoutError, failure
+from hyperion.firewall.nft import FirewallError, NftMissingError, NftTimeoutError, failure
 
 #: Where distributions put nft. Not PATH: who can set our environment must not choose what runs with our rights.
 DIRECTORIES = ("/usr/sbin", "/sbin", "/usr/bin", "/bin", "/usr/local/sbin")

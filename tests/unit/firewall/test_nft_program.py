@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from hyperion.knockd.nft import FirewallError, NftMissingError, NftTimeoutError
-from hyperion.knockd.nft_program import NftProgram, find_nft
+from hyperion.firewall.nft import FirewallError, NftMissingError, NftTimeoutError
+from hyperion.firewall.nft_program import NftProgram, find_nft
 
 
 def fake(tmp_path: Path, body: str) -> Path:

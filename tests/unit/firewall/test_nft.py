@@ -1,7 +1,7 @@
 import pytest
 
-from hyperion.knockd import nft
-from hyperion.knockd.nft import FirewallError, NftMissingError, NftTimeoutError, failure
+from hyperion.firewall import nft
+from hyperion.firewall.nft import FirewallError, NftMissingError, NftTimeoutError, failure
 
 
 @pytest.mark.parametrize(
@@ -43,4 +43,7 @@ def test_each_kind_has_its_word_and_what_can_be_done_has_a_hint() -> None:
         *("nft-failed", "nft-missing", "nft-timeout", "not-permitted", "table-missing", "set-full"),
     }
     assert "install nftables" in (NftMissingError().hint or "")
-    assert (failure("Operation not permitted").hint, NftTimeoutError.exit_code) == ("knockd needs CAP_NET_ADMIN", 75)
+    assert (failure("Operation not permitted").hint, NftTimeoutError.exit_code) == (
+        "it takes root, or CAP_NET_ADMIN",
+        75,
+    )

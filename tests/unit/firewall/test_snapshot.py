@@ -1,7 +1,7 @@
 import pytest
 
 from hyperion.errors import ConfigError
-from hyperion.knockd.snapshot import can_be_restored, comparable, restore_table_text, restore_text
+from hyperion.firewall.snapshot import can_be_restored, comparable, restore_table_text, restore_text
 
 LISTING = """table inet a {
     set s {

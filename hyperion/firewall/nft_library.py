@@ -14,7 +14,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from hyperion.knockd.nft import NftMissingError, failure
+from hyperion.firewall.nft import NftMissingError, failure
 
 #: Where distributions keep modules of their own Python: Debian, then Fedora and its kin, Arch, Alpine.
 DIRECTORIES = (

@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from hyperion.knockd.listing import Listing
-from hyperion.knockd.nft import FirewallError
-from hyperion.knockd.ruleset import Ruleset
+from hyperion.firewall.listing import Listing
+from hyperion.firewall.nft import FirewallError
+from hyperion.firewall.ruleset import Ruleset
 from tests.helpers.fake_nft import objects
 
 RULES = Ruleset(8443)

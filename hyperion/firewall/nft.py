@@ -84,7 +84,7 @@ def failure(complaint: str) -> FirewallError:
     """The error that nft's output on failure stands for."""
     line = _first_line(complaint)
     if "Operation not permitted" in complaint or "Permission denied" in complaint:
-        return NotPermittedError("no right to change the firewall", hint="knockd needs CAP_NET_ADMIN")
+        return NotPermittedError("no right to change the firewall", hint="it takes root, or CAP_NET_ADMIN")
     if "No such file or directory" in complaint:
         return NoSuchObjectError(f"not in the firewall: {line}")
     # ENFILE: what the kernel says of a set that has reached its size.

@@ -6,7 +6,7 @@ listings can be compared byte for byte. Knows nothing of how they are taken (``n
 
 import re
 
-from hyperion.knockd.ruleset import check_name, remove_text
+from hyperion.firewall.ruleset import check_name, remove_text
 
 #: How nft lists what only iptables' own program can load again: ``xt match NAME``. Older versions wrote a comment,
 #: which nothing else in a listing is.

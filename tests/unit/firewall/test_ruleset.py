@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hyperion.errors import ConfigError
-from hyperion.knockd.ruleset import (
+from hyperion.firewall.ruleset import (
     MAX_TTL_SECONDS,
     Ruleset,
     admit_text,

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from hyperion.knockd.nft import FirewallError, NftMissingError, NoSuchObjectError
-from hyperion.knockd.nft_library import NftLibrary, find_module
+from hyperion.firewall.nft import FirewallError, NftMissingError, NoSuchObjectError
+from hyperion.firewall.nft_library import NftLibrary, find_module
 
 STAND_IN = """
 class Nftables:

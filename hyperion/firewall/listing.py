@@ -9,8 +9,8 @@ from typing import Any
 
 import msgspec
 
-from hyperion.knockd.nft import FirewallError
-from hyperion.knockd.ruleset import KEEP_PORT_COMMENT, Ruleset
+from hyperion.firewall.nft import FirewallError
+from hyperion.firewall.ruleset import KEEP_PORT_COMMENT, Ruleset
 
 Json = dict[str, Any]
 _VERDICTS = frozenset({"accept", "drop", "jump", "goto", "queue", "return", "reject"})
