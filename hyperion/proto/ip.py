@@ -1,4 +1,4 @@
-"""Reads one UDP datagram out of a raw IP packet that anybody may have sent.
+"""Reads one UDP datagram out of a raw IP packet that anybody may have sent; and the checksum of all IP protocols.
 
 Knows IPv4 and IPv6 headers and the checksums. Refuses to know: interfaces, sockets, what the payload means. A packet
 that is not exactly right is ``None``, never an exception.
@@ -92,16 +92,34 @@ def _parse_datagram(
     if length != len(datagram):
         return None
     if verify_checksum and not (checksum == 0 and may_be_zero):
-        pseudo = source + destination + _PSEUDO_TAIL.pack(UDP_PROTOCOL, length)
+        pseudo = pseudo_header(source, destination, UDP_PROTOCOL, length)
         if checksum == 0 or not _sums_up(pseudo + datagram):
             return None
     return UdpDatagram(source, source_port, destination_port, datagram[UDP_HEADER_BYTES:])
 
 
+def pseudo_header(source: bytes, destination: bytes, protocol: int, length: int) -> bytes:
+    """What TCP, UDP and ICMPv6 sum up in front of their ``length`` bytes; for IPv6 in other places, with the same sum.
+
+    Both addresses packed, 4 or 16 bytes; ``length`` up to 65,535.
+    """
+    return source + destination + _PSEUDO_TAIL.pack(protocol, length)
+
+
+def internet_checksum(data: bytes) -> int:
+    """What belongs into the checksum field of ``data``, in which that field is zero now. RFC 1071."""
+    return -_number(data) % 0xFFFF
+
+
 def _sums_up(data: bytes) -> bool:
-    """Whether the ones' complement sum of all 16-bit words is -0, as it is where a right checksum is among them.
+    """Whether the ones' complement sum of all 16-bit words is -0, as it is where a right checksum is among them."""
+    return _number(data) % 0xFFFF == 0
+
+
+def _number(data: bytes) -> int:
+    """``data`` as one number, filled up to whole words.
 
     2**16 is 1 modulo 2**16 - 1, so the remainder of the whole number is the sum with all carries: one step in C.
     """
     number = int.from_bytes(data, "big")
-    return (number << 8 if len(data) % 2 else number) % 0xFFFF == 0
+    return number << 8 if len(data) % 2 else number

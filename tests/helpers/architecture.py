@@ -45,8 +45,9 @@ PROTO_MAY_IMPORT = frozenset(
 #: Calls that bring entropy, files or output into the core through the back door.
 PROTO_MAY_NOT_CALL = frozenset({"__import__", "generate", "generate_key", "input", "open", "print", "urandom"})
 
-#: What the process with rights over the firewall must never be able to run (by import closure).
-KNOCKD_NEVER_LOADS = ("hyperion.config", "hyperion.proto.noise", "hyperion.proto.yamux")
+#: Children with rights over the network: what they must never be able to run (by import closure).
+PRIVILEGED = ("hyperion.knockd", "hyperion.tund")
+PRIVILEGED_NEVER_LOAD = ("hyperion.config", "hyperion.proto.noise", "hyperion.proto.yamux")
 
 #: Imports inside a function are for what is slow to load and not always wanted (and uvloop, which may not exist).
 LAZY_IMPORTS_IN = ("hyperion.cli", "hyperion.log", "hyperion.loop")
@@ -135,13 +136,13 @@ def cycles(house: House) -> list[str]:
     return []
 
 
-def knockd_closure(house: House) -> list[str]:
-    """The privileged process loads no configuration and no tunnel."""
+def privileged_closure(house: House) -> list[str]:
+    """The privileged processes load no configuration and no tunnel."""
     found = []
     for start in house.modules:
-        if _is_in(start, "hyperion.knockd"):
+        if any(_is_in(start, place) for place in PRIVILEGED):
             loaded = sorted(house.closure(start))
-            found += [f"{start} loads {name}" for name in loaded for bad in KNOCKD_NEVER_LOADS if _is_in(name, bad)]
+            found += [f"{start} loads {name}" for name in loaded for bad in PRIVILEGED_NEVER_LOAD if _is_in(name, bad)]
     return found
 
 
@@ -237,7 +238,7 @@ RULES: tuple[Rule, ...] = (
     sans_io,
     noise_and_yamux_apart,
     cycles,
-    knockd_closure,
+    privileged_closure,
     absolute_imports,
     imports_at_the_top,
     sizes,

@@ -5,8 +5,8 @@ import struct
 
 import pytest
 
-from hyperion.proto.ip import UdpDatagram, parse_udp
-from tests.helpers.packets import ipv4, ipv6, udp, whole_ipv4, whole_ipv6
+from hyperion.proto.ip import UdpDatagram, internet_checksum, parse_udp
+from tests.helpers.packets import checksum, ipv4, ipv6, udp, whole_ipv4, whole_ipv6
 
 S4, D4 = socket.inet_aton("192.0.2.1"), socket.inet_aton("192.0.2.2")
 S6, D6 = socket.inet_pton(socket.AF_INET6, "2001:db8::1"), socket.inet_pton(socket.AF_INET6, "2001:db8::2")
@@ -102,3 +102,12 @@ def test_a_sum_of_zero_is_sent_as_all_ones() -> None:
             assert parse_udp(ipv4(datagram, S4, D4)) is not None
             return
     pytest.fail("no word found")
+
+
+def test_a_checksum_of_ours_against_the_one_written_out() -> None:
+    for length in range(40):
+        for data in (bytes(length), b"\xff" * length, bytes(range(length)), b"\xff\xff" + bytes(length)):
+            ours = internet_checksum(data)
+            assert ours == checksum(data) or {ours, checksum(data)} == {0, 0xFFFF}
+            filled = data + bytes(len(data) % 2) + ours.to_bytes(2, "big")
+            assert checksum(filled) in {0, 0xFFFF}

@@ -1,0 +1,7 @@
+"""The client's privileged child for transparent mode: a TUN device, and a mirror behind it.
+
+* ``reflect``   turns packets round (pure)
+* ``answer``    the packets that we make ourselves (pure); ``mapping`` what leads where
+* ``device``    the only file that knows the operating system
+* ``pump``      the loop of the process without rights; ``__main__`` the steps with rights before it
+"""
