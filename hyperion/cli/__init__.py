@@ -1,8 +1,8 @@
 """The two programs: ``hyperion-server`` and ``hyperion-client``.
 
 * ``server`` and ``client``  the programs: their commands and options
-* ``run_server`` and ``run_client``, ``doctor``, ``keygen``  one file for each command
-* ``options``  what several commands share
+* ``run_server`` and ``run_client``, ``doctor``, ``keygen``, ``print_firewall``  one file for each command
+* ``options``  what several commands share; ``gate_options`` and ``gate_rules`` those about the firewall
 * ``border``   from any exception to a line for people and a code for scripts
 
 Importing a program loads click and little else: a command imports what it needs when it runs.

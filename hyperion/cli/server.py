@@ -3,11 +3,13 @@
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 
 from hyperion.cli import options
 from hyperion.cli.border import Action, run_program
+from hyperion.cli.gate_options import GateFlags, gate_options
 
 PROGRAM = "hyperion-server"
 
@@ -69,6 +71,23 @@ def keygen(out: Path | None, force: bool, as_json: bool) -> Action:
         from hyperion.cli.keygen import run_keygen  # noqa: PLC0415
 
         return run_keygen(out, force=force, as_json=as_json)
+
+    return action
+
+
+@program.command("print-firewall")
+@gate_options
+@click.option("--check", is_flag=True, help="Ask nft first whether it would take it (needs root).")
+@options.json("hyperion.print-firewall/1")
+@options.debug
+def print_firewall(check: bool, as_json: bool, **flags: Any) -> Action:
+    """Print the gate's ruleset, for: hyperion-server print-firewall --tunnel-port 8443 | sudo nft -f -"""
+
+    def action() -> int:
+        # Here, because --help does not need it.
+        from hyperion.cli.print_firewall import run_print_firewall  # noqa: PLC0415
+
+        return run_print_firewall(GateFlags(**flags), check=check, as_json=as_json)
 
     return action
 

@@ -66,6 +66,8 @@ class Ruleset:
         for port in (self.tunnel_port, *self.keep_ports):
             if not 1 <= port <= _MAX_PORT:
                 raise ConfigError(f"port {port} is not between 1 and {_MAX_PORT}")
+        if self.tunnel_port in self.keep_ports:
+            raise ConfigError(f"port {self.tunnel_port} is the tunnel's: kept open to everybody it would need no gate")
         if self.max_connections < 1:
             raise ConfigError("at least one connection per source must be allowed")
 
