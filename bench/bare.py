@@ -20,8 +20,8 @@ from bench.bulk import Address
 from bench.child import Child, ChildError
 from bench.peers import LOOPBACK, START_TIMEOUT, Ports, wait_for_port
 from hyperion.channel import LENGTH, encode
+from hyperion.proto.admins import AdminRule, Roster
 from hyperion.proto.control import (
-    AdminRule,
     ClientWorkerConfig,
     ForwardRule,
     LogSettings,
@@ -58,7 +58,7 @@ class BareWorkers:
         admin = AdminRule(admin_key.public().raw, "bench", tuple(ports.values()))
         self._start_worker(
             "server",
-            ServerWorkerConfig("0", server_key.raw, psk, (admin,), 3.0, "bench", self._log),
+            ServerWorkerConfig("0", server_key.raw, psk, Roster.of([admin]), 3.0, "bench", self._log),
             [tunnel],
         )
         listeners = [listen() for _ in ports]

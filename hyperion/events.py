@@ -40,7 +40,7 @@ class LogEvent(msgspec.Struct, frozen=True):
 
 _SOURCE = ("source.ip", "source.port")
 _SESSION = ("hyperion.session.id", "user.id", "user.name")
-_STREAM = ("hyperion.session.id", "hyperion.stream.id", "user.id", "destination.ip", "destination.port")
+_STREAM = ("hyperion.session.id", "hyperion.stream.id", "user.id", "user.name", "destination.ip", "destination.port")
 _RULE = ("source.ip", "destination.port", "rule.name", "hyperion.firewall.ttl_s", "hyperion.firewall.backend")
 _ERROR = ("error.type", "error.message")
 
@@ -112,7 +112,7 @@ SESSION_OPENED = LogEvent(
 )
 SESSION_REFUSED = LogEvent(
     "HYP2002W", "session-refused", ("authentication",), ("start",), "failure", "warning",
-    "session refused", AUDIT, (*_SOURCE, "event.reason", "user.id"),
+    "session refused", AUDIT, (*_SOURCE, "event.reason", "user.id", "user.name"),
 )
 SESSION_CLOSED = LogEvent(
     "HYP2003I", "session-closed", ("session",), ("end",), "success", "notice",

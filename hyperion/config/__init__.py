@@ -8,6 +8,8 @@
 * ``key_source`` where a PSK comes from: passphrase, environment, file, value
 * ``server`` and ``client``  what the values mean together
 * ``fake_ip``    by which address each server is known in transparent mode
+* ``name``       how servers and admins may be called
+* ``admins``     who may come in
 * ``forward``    forwards from the command line
 * ``settings``   the result
 
@@ -19,6 +21,7 @@ from hyperion.config.endpoint import Endpoint
 from hyperion.config.secrets import Secrets
 from hyperion.config.server import load_server, read_server, resolve_server
 from hyperion.config.settings import (
+    Admin,
     ClientConfig,
     FirewallSettings,
     ForwardEntry,
@@ -29,6 +32,7 @@ from hyperion.config.settings import (
 )
 
 __all__ = [
+    "Admin",
     "ClientConfig",
     "Endpoint",
     "FirewallSettings",

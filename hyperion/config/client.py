@@ -18,6 +18,7 @@ from hyperion.config.key_source import (
     psk_of_variable,
     public_key_of_value,
 )
+from hyperion.config.name import NAME_RULE, is_name
 from hyperion.config.schema import ClientFile, ServerSection
 from hyperion.config.secrets import Secrets
 from hyperion.config.server import endpoint
@@ -26,9 +27,6 @@ from hyperion.config.toml_file import read
 from hyperion.proto.keys import Psk
 
 QUESTION = "hyperion shared passphrase: "
-
-#: Longest name of a server, characters: it stands in process titles, log fields and table columns.
-MAX_NAME_CHARS = 64
 
 
 def load_client(path: Path, secrets: Secrets) -> ClientConfig:
@@ -67,16 +65,10 @@ def resolve_client(path: Path, raw: ClientFile, secrets: Secrets) -> ClientConfi
 def _check_names(path: Path, names: list[str]) -> None:
     for place, name in enumerate(names):
         key: KeyPath = ("server", place, "name")
-        if not is_server_name(name):
-            rule = f"1 to {MAX_NAME_CHARS} printable characters without space, / and :"
-            raise wrong(path, key, rule, quoted(name))
+        if not is_name(name):
+            raise wrong(path, key, NAME_RULE, quoted(name))
         if name in names[:place]:
             raise wrong(path, key, "a name of its own", f"{quoted(name)} a second time")
-
-
-def is_server_name(name: str) -> bool:
-    """Whether a server may be called so. ``/`` and ``:`` would be ambiguous in paths and in ``-L``."""
-    return 1 <= len(name) <= MAX_NAME_CHARS and name.isprintable() and not set(name) & set("/: ")
 
 
 def _ipv4(path: Path, key: KeyPath, text: str) -> IPv4Address:

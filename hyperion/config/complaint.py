@@ -21,7 +21,7 @@ MAX_SHOWN_INTEGER = 2**63
 #: Keys whose values are never shown, not even when their type is wrong. The names of variables are among them, because
 #: people write the secret itself there.
 HIDDEN_KEYS = frozenset(
-    {"env_var", "value", "passphrase_env", "salt", "key_env", "key_value", "admin_pubkeys", "server_pubkey"}
+    {"env_var", "value", "passphrase_env", "salt", "key_env", "key_value", "admin_pubkeys", "pubkey", "server_pubkey"}
 )
 
 # Base64 of 32 bytes, or their hexadecimal form.

@@ -7,7 +7,7 @@ Only single values are judged here. What values mean together, and where secrets
 A ``description`` is what an error message says after "expected".
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
@@ -87,6 +87,19 @@ class IdentitySection(Section, frozen=True):
     admin_pubkeys: list[KeyText] = []
 
 
+class AdminSection(Section, frozen=True):
+    """One ``[[admin]]``: who may come in, under which name, where to, and until when.
+
+    Without ``allow`` it is the list of ``[egress]``. ``expires`` may be any of TOML's dates: judged in
+    ``hyperion.config.admins``.
+    """
+
+    name: Annotated[str, Meta(description="a name")]
+    pubkey: KeyText
+    allow: list[Port] | None = None
+    expires: Annotated[Any, Meta(description="a date, or a date and a time")] = None
+
+
 class EgressSection(Section, frozen=True):
     """``[egress]``: the local ports that admins may reach; none unless named."""
 
@@ -121,6 +134,7 @@ class ServerFile(Section, frozen=True):
     listen: Address
     key: ServerKeySection
     identity: IdentitySection
+    admin: list[AdminSection] = []
     egress: EgressSection = EgressSection()
     limits: LimitsSection = LimitsSection()
     knock: ServerKnockSection = ServerKnockSection()

@@ -6,14 +6,14 @@ admins.
 
 from pathlib import Path
 
+from hyperion.config.admins import require_admin, resolve_admins
 from hyperion.config.complaint import KeyPath, quoted, wrong
 from hyperion.config.endpoint import Endpoint
-from hyperion.config.key_source import identity_of_file, psk_of_section, public_key_of_value
+from hyperion.config.key_source import identity_of_file, psk_of_section
 from hyperion.config.schema import ServerFile
 from hyperion.config.secrets import Secrets
 from hyperion.config.settings import FirewallSettings, KnockSettings, ServerConfig
 from hyperion.config.toml_file import read
-from hyperion.proto.keys import PublicKey
 
 QUESTION = "hyperion server passphrase: "
 
@@ -31,8 +31,7 @@ def read_server(path: Path) -> ServerFile:
 def resolve_server(path: Path, raw: ServerFile, secrets: Secrets) -> ServerConfig:
     """What the file means, with secrets fetched. Raises ``ConfigError``, ``BadKeyError``."""
     listen = endpoint(path, ("listen",), raw.listen)
-    if not raw.identity.admin_pubkeys:
-        raise wrong(path, ("identity", "admin_pubkeys"), "at least one public key", "an empty list")
+    require_admin(path, raw)
     psk = psk_of_section(path, raw.key, secrets, QUESTION)
     identity = identity_of_file(path, ("identity", "static_key_file"), raw.identity.static_key_file)
     return ServerConfig(
@@ -40,7 +39,7 @@ def resolve_server(path: Path, raw: ServerFile, secrets: Secrets) -> ServerConfi
         listen=listen,
         psk=psk,
         identity=identity,
-        admins=_admins(path, raw.identity.admin_pubkeys),
+        admins=resolve_admins(path, raw),
         egress=frozenset(raw.egress.allow),
         handshake_timeout=raw.limits.handshake_timeout_ms / 1000,
         knock=KnockSettings(raw.knock.enabled, raw.knock.knock_port or listen.port, raw.knock.window_secs),
@@ -54,8 +53,3 @@ def endpoint(path: Path, key: KeyPath, text: str, *, lowest_port: int = 1) -> En
         return Endpoint.parse(text, lowest_port=lowest_port)
     except ValueError as error:
         raise wrong(path, key, "HOST:PORT or [IPV6]:PORT", f"{quoted(text)} ({error})") from None
-
-
-def _admins(path: Path, texts: list[str]) -> tuple[PublicKey, ...]:
-    keys = (public_key_of_value(path, ("identity", "admin_pubkeys", place), text) for place, text in enumerate(texts))
-    return tuple(dict.fromkeys(keys))

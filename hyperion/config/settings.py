@@ -34,14 +34,25 @@ class FirewallSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class Admin:
+    """Who may come in: a name for people, the key, the ports of the server's own loopback that this admin may reach,
+    and when that ends, Unix seconds; ``None``: it does not."""
+
+    name: str
+    key: PublicKey
+    allow: frozenset[int]
+    expires: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class ServerConfig:
-    """All that ``hyperion-server`` needs to know. ``egress``: the ports of its own loopback that admins may reach."""
+    """All that ``hyperion-server`` needs to know. ``egress``: what admins may reach who have no list of their own."""
 
     path: Path
     listen: Endpoint
     psk: Psk
     identity: PrivateKey
-    admins: tuple[PublicKey, ...]
+    admins: tuple[Admin, ...]
     egress: frozenset[int]
     handshake_timeout: float
     knock: KnockSettings

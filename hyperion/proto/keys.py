@@ -9,12 +9,13 @@ and it cannot be pickled. Only ``raw`` and the method ``format()`` give it away,
 
 import base64
 import binascii
-import hashlib
 import hmac
 from typing import NoReturn, Self
 
 from argon2.low_level import Type, hash_secret_raw
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+
+from hyperion.proto.fingerprint import fingerprint
 
 #: Length of every key, bytes (X25519, and the PSK of Noise).
 KEY_LENGTH = 32
@@ -27,9 +28,6 @@ ARGON2_VERSION = 0x13
 ARGON2_MEMORY_KIB = 19_456
 ARGON2_PASSES = 2
 ARGON2_LANES = 1
-
-#: Characters of a fingerprint after "SHA256:": 96 bits, enough to tell keys apart in a log.
-FINGERPRINT_CHARS = 16
 
 
 class KeyFormatError(ValueError):
@@ -86,8 +84,7 @@ class PublicKey:
     @property
     def fingerprint(self) -> str:
         """A short form for logs: ``SHA256:`` and 16 characters of URL-safe base64."""
-        digest = base64.urlsafe_b64encode(hashlib.sha256(self._raw).digest()).decode("ascii")
-        return f"SHA256:{digest[:FINGERPRINT_CHARS]}"
+        return fingerprint(self._raw)
 
     def __str__(self) -> str:
         return _encode(self._raw)

@@ -15,7 +15,8 @@ from hyperion.channel import ChannelError, encode
 from hyperion.config import Endpoint, ServerConfig
 from hyperion.errors import ConfigError
 from hyperion.events import CONFIG_RELOADED
-from hyperion.proto.control import AdminRule, LogSettings, ServerPolicy, ServerWorkerConfig
+from hyperion.proto.admins import AdminRule, Roster
+from hyperion.proto.control import LogSettings, ServerPolicy, ServerWorkerConfig
 from hyperion.supervisor.crew import Crew
 from hyperion.supervisor.notify import Notifier
 from hyperion.supervisor.service import Callbacks, Service, open_crew
@@ -68,9 +69,10 @@ async def run(config: ServerConfig, options: ServerOptions) -> int:
 
 
 def admin_rules(config: ServerConfig) -> tuple[AdminRule, ...]:
-    """Who may come in, and where to. Each admin may reach the same ports; the name is the key's fingerprint."""
-    allow = tuple(sorted(config.egress))
-    return tuple(AdminRule(key.raw, key.fingerprint, allow) for key in config.admins)
+    """Who may come in, where to, and until when."""
+    return tuple(
+        AdminRule(admin.key.raw, admin.name, tuple(sorted(admin.allow)), admin.expires) for admin in config.admins
+    )
 
 
 def server_name(hostname: str) -> str:
@@ -84,7 +86,7 @@ def worker_config(config: ServerConfig, index: int, log_settings: LogSettings) -
         worker=str(index),
         static_secret=config.identity.raw,
         psk=config.psk.raw,
-        admins=admin_rules(config),
+        admins=Roster.of(admin_rules(config)),
         handshake_timeout=config.handshake_timeout,
         server_name=server_name(socket.gethostname()),
         log=log_settings,
@@ -93,8 +95,8 @@ def worker_config(config: ServerConfig, index: int, log_settings: LogSettings) -
         encode(message)
     except ChannelError as error:
         raise ConfigError(
-            f"{config.path}: {len(config.admins)} admins with {len(config.egress)} ports are too many",
-            hint="allow fewer ports, or give fewer admins a key",
+            f"{config.path}: {len(config.admins)} admins with their ports are too many",
+            hint="let more of them share a list of ports, or list fewer",
         ) from error
     return message
 
@@ -137,7 +139,7 @@ class _Server:
         changed = _differences(self._config, new, CHANGEABLE)
         self._config = new
         assert self._crew is not None
-        self._crew.reconfigure(specs, ServerPolicy(admin_rules(new), new.handshake_timeout))
+        self._crew.reconfigure(specs, ServerPolicy(Roster.of(admin_rules(new)), new.handshake_timeout))
         log.event(CONFIG_RELOADED, {"file.path": str(new.path), "hyperion.config.changed": changed})
 
     def status(self) -> str:

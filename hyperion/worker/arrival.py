@@ -15,7 +15,7 @@ from typing import Protocol
 from hyperion import log
 from hyperion.events import SESSION_REFUSED
 from hyperion.flood import RejectionMeter
-from hyperion.proto.control import AdminRule
+from hyperion.proto.admins import AdminRule
 from hyperion.proto.errors import HandshakeError, ProtocolError
 from hyperion.proto.extensions import LEVEL, Parameters
 from hyperion.proto.noise.handshake import KEY_BYTES
@@ -23,7 +23,7 @@ from hyperion.proto.noise.record import MAX_PLAINTEXT_BYTES
 from hyperion.proto.noise.seen import SeenEphemerals
 from hyperion.proto.tunnel import AdmissionRequested, ServerTunnel, TunnelOpened
 from hyperion.worker.connection import Session, TunnelConnection, as_transport, reason_of
-from hyperion.worker.egress import Admins
+from hyperion.worker.egress import EXPIRED, UNKNOWN, Admins, refusal, user_fields
 from hyperion.worker.gate import Gate
 
 
@@ -57,10 +57,11 @@ class Arrival(Session):
     def on_admission(self, connection: TunnelConnection, request: AdmissionRequested) -> None:
         rule = self._reception.admins.find(request.peer_public)
         tunnel = connection.tunnel
-        if rule is None or not isinstance(tunnel, ServerTunnel):
-            tunnel.refuse("unknown-static-key")
-            return
         self._rule = rule
+        reason = refusal(rule, time.time())
+        if rule is None or reason is not None or not isinstance(tunnel, ServerTunnel):
+            tunnel.refuse(reason or UNKNOWN)
+            return
         reception = self._reception
         own = Parameters(
             x=LEVEL,
@@ -80,8 +81,9 @@ class Arrival(Session):
         self.leave()
         # Asked once more: a reload may have removed this admin between the two messages.
         rule = self._reception.admins.find(event.peer_public)
-        if rule is None:
-            error = HandshakeError("the client is no longer listed", reason="revoked")
+        if rule is None or rule.expired(time.time()):
+            reason = EXPIRED if rule is not None else "revoked"
+            error = HandshakeError("the client is no longer listed", reason=reason)
             self._log_refusal(error)
             connection.go_away(error)
             return
@@ -107,7 +109,7 @@ class Arrival(Session):
             return
         fields: dict[str, object] = {"source.ip": self._source[0], "source.port": self._source[1]}
         if self._rule is not None:
-            fields["user.id"] = self._rule.name
+            fields |= user_fields(self._rule)
         log.event(SESSION_REFUSED, fields, reason=reason)
 
 

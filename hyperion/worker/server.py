@@ -14,8 +14,8 @@ from collections.abc import Callable
 from hyperion import __version__, log
 from hyperion.events import REJECTIONS_SUMMARISED
 from hyperion.flood import RejectionMeter
+from hyperion.proto.admins import AdminRule
 from hyperion.proto.control import (
-    AdminRule,
     Drain,
     Heartbeat,
     Poll,
@@ -30,6 +30,7 @@ from hyperion.worker.arrival import ArrivingConnection
 from hyperion.worker.connection import Session, TunnelConnection
 from hyperion.worker.counters import Counters
 from hyperion.worker.egress import Admins
+from hyperion.worker.expiry import ExpiryWatch
 from hyperion.worker.gate import Gate
 from hyperion.worker.session import ServedSession
 
@@ -47,13 +48,14 @@ class ServerWorker:
         self.handshake_timeout = config.handshake_timeout
         self.server_name = config.server_name
         self.agent = f"hyperion/{__version__}"
-        self.admins = Admins(config.admins)
+        self.admins = Admins(config.admins.rules())
         self.gate = Gate()
         self.seen = SeenEphemerals()
         self.meter = RejectionMeter()
         self.finished = asyncio.Event()
         self._counters = Counters()
         self._sessions: set[ServedSession] = set()
+        self._expiry = ExpiryWatch(lambda: self._sessions)
         self._listener: asyncio.Server | None = None
         self._draining = False
 
@@ -110,6 +112,8 @@ class ServerWorker:
         session = ServedSession(connection, rule, source, self._counters, self._session_changed, self._tell)
         self._sessions.add(session)
         session.draining = self._draining
+        if rule.expires is not None:
+            self._expiry.look()
         return session
 
     # --- inside
@@ -122,16 +126,19 @@ class ServerWorker:
 
     def _finish_if_drained(self) -> None:
         if self._draining and not self._sessions:
+            self._expiry.close()
             self.finished.set()
 
     def _apply(self, policy: ServerPolicy) -> None:
-        """A reload: new rules for the next stream and the next client; sessions of removed admins are cut now."""
-        self.admins = Admins(policy.admins)
+        """A reload: new rules for the next stream and the next client. Sessions of admins who are removed or out of
+        time are cut now."""
+        self.admins = Admins(policy.admins.rules())
         self.handshake_timeout = policy.handshake_timeout
         for session in list(self._sessions):
             session.rule = self.admins.find(session.public_key)
             if session.rule is None:
                 session.end("revoked")
+        self._expiry.look()
 
     def _summarise_rejections(self) -> None:
         for reason, count, sources in self.meter.summary(time.monotonic()):

@@ -19,7 +19,8 @@ from hyperion.events import (
     STREAM_FAILED,
     STREAM_OPENED,
 )
-from hyperion.proto.control import AdminRule, SessionClosed, SessionOpened
+from hyperion.proto.admins import AdminRule
+from hyperion.proto.control import SessionClosed, SessionOpened
 from hyperion.proto.errors import ProtocolError, RecordError
 from hyperion.proto.tunnel import TunnelOpened
 from hyperion.proto.yamux.stream import YamuxStream
@@ -27,7 +28,7 @@ from hyperion.worker.connection import Session, TunnelConnection, reason_of
 from hyperion.worker.counters import Counters
 from hyperion.worker.deadlines import Deadlines
 from hyperion.worker.dial import TARGET_HOST, ServedStream
-from hyperion.worker.egress import allowed
+from hyperion.worker.egress import allowed, user_fields
 
 #: Seconds from opening a stream until its target must have answered; a peer that opens streams and says nothing holds
 #: them no longer (WIRE Q18).
@@ -38,7 +39,7 @@ _QUIET_ENDS = frozenset({"peer-closed", "peer-went-away", "drain", "stop"})
 
 
 class ServedSession(Session):
-    """A proven client. ``rule`` is looked up again at each reload: None means that it is no longer listed.
+    """A proven client. ``rule`` is looked up again at each reload: None means that nothing more is allowed.
 
     ``tell`` is given the news for the supervisor: that the session is open, and that it is over.
     """
@@ -66,7 +67,7 @@ class ServedSession(Session):
             "source.ip": source[0],
             "source.port": source[1],
             "hyperion.session.id": self.id,
-            "user.id": rule.name,
+            **user_fields(rule),
         }
         self._opened_at = time.monotonic()
         self._opened_wall = time.time()

@@ -14,8 +14,8 @@ import time
 from hyperion.channel import Channel, open_worker_end
 from hyperion.loop import run
 from hyperion.privileges import harden_worker
+from hyperion.proto.admins import Roster
 from hyperion.proto.control import (
-    AdminRule,
     ClientWorkerConfig,
     Drain,
     Fault,
@@ -74,8 +74,8 @@ class Obedient:
                     raise AssertionError(unexpected)
 
 
-def _ports(admins: tuple[AdminRule, ...]) -> tuple[int, ...]:
-    return admins[0].allow if admins else ()
+def _ports(admins: Roster) -> tuple[int, ...]:
+    return admins.lists[0] if admins.lists else ()
 
 
 async def _serve(

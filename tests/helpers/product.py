@@ -65,8 +65,8 @@ class Server:
     def entry(self, name: str = "web1") -> Entry:
         return Entry(name, self.port, self.key.public)
 
-    def write(self, allow: Sequence[int], admins: Sequence[Key]) -> None:
-        """The file, new or instead of the one that is there."""
+    def write(self, allow: Sequence[int], admins: Sequence[Key], more: Sequence[str] = ()) -> None:
+        """The file, new or instead of the one that is there; ``more``: lines behind the others."""
         lines = [
             f"listen = {quote(f'{LOOPBACK}:{self.port}')}",
             "[key]",
@@ -77,6 +77,7 @@ class Server:
             f"admin_pubkeys = [{', '.join(quote(admin.public) for admin in admins)}]",
             "[egress]",
             f"allow = [{', '.join(map(str, allow))}]",
+            *more,
             "",
         ]
         self.config.write_text("\n".join(lines), encoding="utf-8")

@@ -15,8 +15,8 @@ from types import TracebackType
 from typing import Any, NamedTuple, Self
 
 from hyperion.events import LogEvent
+from hyperion.proto.admins import AdminRule, Roster
 from hyperion.proto.control import (
-    AdminRule,
     ClientWorkerConfig,
     ForwardRule,
     LogSettings,
@@ -263,7 +263,7 @@ class Rig:
 
     def server_config(self, handshake_timeout: float) -> ServerWorkerConfig:
         """What the supervisor would send."""
-        admins = (AdminRule(ADMIN, "alice", self.allow),)
+        admins = Roster.of([AdminRule(ADMIN, "alice", self.allow)])
         return ServerWorkerConfig("0", SERVER_SECRET, PSK, admins, handshake_timeout, "rig", LogSettings())
 
     def client_config(self, port: int) -> ClientWorkerConfig:
@@ -272,9 +272,9 @@ class Rig:
         keys = (SERVER, ADMIN_SECRET, PSK)
         return ClientWorkerConfig("web1", "127.0.0.1", port, *keys, self._pool_size, rules, LogSettings())
 
-    def policy(self, *ports: int) -> ServerPolicy:
-        """A reload after which alice may reach these ports."""
-        return ServerPolicy((AdminRule(ADMIN, "alice", ports),), 3.0)
+    def policy(self, *ports: int, expires: float | None = None) -> ServerPolicy:
+        """A reload after which alice may reach these ports, until ``expires``, Unix seconds."""
+        return ServerPolicy(Roster.of([AdminRule(ADMIN, "alice", ports, expires)]), 3.0)
 
     def target(self) -> Target:
         """For a connector of the test's own."""

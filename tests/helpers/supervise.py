@@ -13,6 +13,7 @@ from typing import Any
 
 from hyperion import log
 from hyperion.config import (
+    Admin,
     ClientConfig,
     Endpoint,
     FirewallSettings,
@@ -25,7 +26,7 @@ from hyperion.config.settings import TunSettings
 from hyperion.errors import ConfigError, HyperionError
 from hyperion.loop import run
 from hyperion.proto.control import LogSettings
-from hyperion.proto.keys import PrivateKey, Psk
+from hyperion.proto.keys import PrivateKey, Psk, PublicKey
 from hyperion.supervisor import client, server
 from hyperion.supervisor.spec import Timing
 
@@ -49,6 +50,10 @@ def read(path: Path) -> dict[str, Any]:
     return settings
 
 
+def admin(public: PublicKey, settings: dict[str, Any]) -> Admin:
+    return Admin(public.fingerprint, public, frozenset(settings.get("egress", [22])))
+
+
 def server_config(path: Path) -> ServerConfig:
     settings = read(path)
     return ServerConfig(
@@ -56,7 +61,7 @@ def server_config(path: Path) -> ServerConfig:
         listen=Endpoint.parse(settings.get("listen", "127.0.0.1:0"), lowest_port=0),
         psk=psk(settings.get("psk", 7)),
         identity=key(1),
-        admins=tuple(key(10 + number).public() for number in range(settings.get("admins", 1))),
+        admins=tuple(admin(key(10 + number).public(), settings) for number in range(settings.get("admins", 1))),
         egress=frozenset(settings.get("egress", [22])),
         handshake_timeout=3.0,
         knock=KNOCK,

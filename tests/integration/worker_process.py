@@ -10,8 +10,8 @@ import time
 import msgspec
 
 from hyperion.channel import FrameReader, encode
+from hyperion.proto.admins import AdminRule, Roster
 from hyperion.proto.control import (
-    AdminRule,
     ClientWorkerConfig,
     ForwardRule,
     Heartbeat,
@@ -122,7 +122,7 @@ def server_worker(
         worker="worker-0",
         static_secret=static_secret,
         psk=psk,
-        admins=tuple(AdminRule(key, f"admin{number}", allow) for number, (key, allow) in enumerate(admins.items())),
+        admins=Roster.of(AdminRule(key, f"admin{number}", allow) for number, (key, allow) in enumerate(admins.items())),
         handshake_timeout=handshake_timeout,
         server_name="interop",
         log=LogSettings(format="json"),

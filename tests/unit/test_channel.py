@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from hyperion import channel
 from hyperion.channel import Channel, ChannelError, FrameReader, encode
+from hyperion.proto.admins import Roster
 from hyperion.proto.control import (
     MAX_MESSAGE_BYTES,
     Drain,
@@ -68,7 +69,7 @@ async def raw() -> AsyncIterator[tuple[Channel[WorkerToSupervisor], socket.socke
 @pytest.mark.both_loops
 async def test_messages_arrive_in_order_both_ways(ends: Ends) -> None:
     supervisor, worker = ends
-    orders: list[Message] = [Drain(3.0), ServerPolicy((), 2.0), Stop()]
+    orders: list[Message] = [Drain(3.0), ServerPolicy(Roster(), 2.0), Stop()]
     for order in orders:
         supervisor.send(order)
     for message in SAID:

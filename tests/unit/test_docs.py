@@ -20,6 +20,7 @@ from hyperion.cli.client import program as client_program
 from hyperion.cli.server import program as server_program
 from hyperion.config.schema import ClientFile, ServerFile
 from hyperion.events import CATALOGUE
+from hyperion.worker import egress
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted([*ROOT.glob("docs/*.md"), ROOT / "README.md", ROOT / "deploy" / "README.md"])
@@ -198,6 +199,7 @@ def test_each_reason_of_a_failed_attempt_is_explained() -> None:
 
 def test_each_reason_of_a_refused_session_is_explained() -> None:
     given = reasons("worker/arrival.py", "proto/tunnel.py", "proto/extensions.py", "proto/noise/handshake.py")
+    given |= {egress.UNKNOWN, egress.EXPIRED}
     assert {"no-proof", "limit", "replay", "unknown-static-key", "revoked"} <= given
     # A server never judges a server's key.
     assert given - {"bad-server-key"} <= told_reasons("## The server refuses a client")

@@ -14,7 +14,6 @@ from hyperion.config import (
     load_client,
     read_client,
 )
-from hyperion.config.client import is_server_name
 from hyperion.errors import BadKeyError, ConfigError
 from hyperion.proto.keys import Psk
 from tests.helpers.config_files import ADMIN_SECRET, PASSPHRASE, PSK_TEXT, SERVER_SECRET, client_text, leaks
@@ -97,30 +96,6 @@ def test_no_psk_at_all(tmp_path: Path) -> None:
     assert refusal(tmp_path, (KEY_SECTION, "")) == (
         "key: expected a section [key], or key_env or key_value in each [[server]], got neither"
     )
-
-
-@pytest.mark.parametrize(
-    ("name", "good"),
-    [
-        ("web1", True),
-        ("a", True),
-        ("a" * 64, True),
-        ("bücher-1.example_2", True),
-        ("", False),
-        ("a" * 65, False),
-        ("a b", False),
-        ("a\tb", False),
-        ("a\u00a0b", False),
-        ("a\u3000b", False),
-        ("a/b", False),
-        ("a:b", False),
-        ("a\x1bb", False),
-        ("a\u202eb", False),
-        ("a\x7f", False),
-    ],
-)
-def test_server_names(name: str, good: bool) -> None:
-    assert is_server_name(name) is good
 
 
 @pytest.mark.parametrize(

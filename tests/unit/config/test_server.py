@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 
 from hyperion.config import (
+    Admin,
     Endpoint,
     FirewallSettings,
     KnockSettings,
@@ -40,7 +41,7 @@ def test_defaults(tmp_path: Path) -> None:
         listen=Endpoint("127.0.0.1", 8443),
         psk=Psk.parse(PSK_TEXT),
         identity=SERVER_SECRET,
-        admins=(ADMIN_SECRET.public(),),
+        admins=(Admin(ADMIN_SECRET.public().fingerprint, ADMIN_SECRET.public(), frozenset({22, 5432})),),
         egress=frozenset({22, 5432}),
         handshake_timeout=3.0,
         knock=KnockSettings(enabled=False, port=8443, window=30),
@@ -75,7 +76,8 @@ def test_listen(tmp_path: Path, listen: str) -> None:
 
 def test_the_same_admin_twice_counts_once(tmp_path: Path) -> None:
     key = str(ADMIN_SECRET.public())
-    assert load(tmp_path, (f'["{key}"]', f'["{key}", " {key} "]')).admins == (ADMIN_SECRET.public(),)
+    admins = load(tmp_path, (f'["{key}"]', f'["{key}", " {key} "]')).admins
+    assert [admin.key for admin in admins] == [ADMIN_SECRET.public()]
 
 
 def test_addresses(tmp_path: Path) -> None:

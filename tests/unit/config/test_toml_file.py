@@ -58,7 +58,7 @@ def test_what_is_no_toml(tmp_path: Path, text: str | bytes, expected: str) -> No
             "[egress]",
             "[egres]",
             (
-                "expected one of the keys listen, key, identity, egress, limits, knock, firewall, got"
+                "expected one of the keys listen, key, identity, admin, egress, limits, knock, firewall, got"
                 ' "egres" (did you mean egress?)'
             ),
         ),

@@ -4,9 +4,9 @@ import msgspec
 import pytest
 
 from hyperion.proto import control
+from hyperion.proto.admins import AdminRule, Roster
 from hyperion.proto.control import (
     MAX_MESSAGE_BYTES,
-    AdminRule,
     ClientWorkerConfig,
     Drain,
     Fault,
@@ -36,7 +36,7 @@ def server_config(admins: tuple[AdminRule, ...] = (RULE,)) -> ServerWorkerConfig
         worker="0",
         static_secret=SECRET,
         psk=PSK,
-        admins=admins,
+        admins=Roster.of(admins),
         handshake_timeout=3.0,
         server_name="web1",
         log=LogSettings(),
@@ -57,7 +57,7 @@ CLIENT_CONFIG = ClientWorkerConfig(
 DOWN: list[SupervisorToWorker] = [
     server_config(),
     CLIENT_CONFIG,
-    ServerPolicy(admins=(RULE,), handshake_timeout=1.5),
+    ServerPolicy(admins=Roster.of([RULE]), handshake_timeout=1.5),
     Poll(),
     Drain(timeout=30.0),
     Stop(),
@@ -127,7 +127,14 @@ def test_secrets_do_not_show(config: Message) -> None:
     assert not {SECRET, PSK} & {item for pair in config.__rich_repr__() for item in pair}
 
 
-@pytest.mark.parametrize(("admins", "ports"), [(500, 10), (150, 100)])
-def test_the_largest_configuration_fits(admins: int, ports: int) -> None:
-    rule = AdminRule(public_key=bytes(32), name="SHA256:" + "x" * 16, allow=tuple(range(60_000, 60_000 + ports)))
-    assert len(msgspec.msgpack.encode(server_config((rule,) * admins))) <= MAX_MESSAGE_BYTES
+def rule(number: int, lists: int, ports: int) -> AdminRule:
+    first = 60_000 - ports - number % lists
+    name = "SHA256:" + "x" * 16
+    return AdminRule(public_key=bytes(32), name=name, allow=tuple(range(first, first + ports)), expires=2e9)
+
+
+@pytest.mark.parametrize(("admins", "lists", "ports"), [(900, 5, 200), (600, 600, 10), (170, 170, 100)])
+def test_the_largest_configuration_fits(admins: int, lists: int, ports: int) -> None:
+    rules = tuple(rule(number, lists, ports) for number in range(admins))
+    assert len({each.allow for each in rules}) == lists
+    assert len(msgspec.msgpack.encode(server_config(rules))) <= MAX_MESSAGE_BYTES

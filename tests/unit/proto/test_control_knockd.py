@@ -4,6 +4,7 @@ import msgspec
 import pytest
 
 from hyperion.proto import control_knockd
+from hyperion.proto.admins import Roster
 from hyperion.proto.control import Heartbeat, Message, ServerPolicy
 from hyperion.proto.control_knockd import (
     Admitted,
@@ -68,7 +69,7 @@ def test_every_message_is_in_one_union() -> None:
 
 @pytest.mark.parametrize(
     "message",
-    [ServerPolicy((), 3.0), Heartbeat(0, 0, 0, 0, 0, 0)],
+    [ServerPolicy(Roster(), 3.0), Heartbeat(0, 0, 0, 0, 0, 0)],
     ids=lambda message: type(message).__name__,
 )
 def test_the_words_of_workers_are_refused(message: Message) -> None:

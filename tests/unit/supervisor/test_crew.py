@@ -5,7 +5,8 @@ import signal
 import pytest
 
 from hyperion.errors import ChildError
-from hyperion.proto.control import AdminRule, Drain, LogSettings, ServerPolicy, ServerWorkerConfig, Stop
+from hyperion.proto.admins import AdminRule, Roster
+from hyperion.proto.control import Drain, LogSettings, ServerPolicy, ServerWorkerConfig, Stop
 from hyperion.supervisor.crew import Crew
 from hyperion.supervisor.process import Launcher
 from hyperion.supervisor.restart import MAX_RESTARTS
@@ -13,7 +14,7 @@ from hyperion.supervisor.spec import Spec, Timing
 from tests.helpers.rig import until
 
 Logged = list[tuple[str, str | None]]
-CONFIG = ServerWorkerConfig("0", b"s" * 32, b"p" * 32, (), 3.0, "here", LogSettings())
+CONFIG = ServerWorkerConfig("0", b"s" * 32, b"p" * 32, Roster(), 3.0, "here", LogSettings())
 
 
 def spec(name: str, entry: str = "obedient") -> Spec:
@@ -107,7 +108,7 @@ async def test_new_rules_reach_those_that_run_and_those_that_come(launcher: Laun
     crew = Crew(launcher, Timing(), lambda: None)
     crew.add(spec("a"))
     await asyncio.wait_for(crew.ready(), 20)
-    rules = (AdminRule(b"k" * 32, "name", (22,)),)
+    rules = Roster.of([AdminRule(b"k" * 32, "name", (22,))])
     new = Spec("a", "hyp-a", "tests.helpers.fake_worker:obedient", CONFIG, ())
     crew.reconfigure([new], ServerPolicy(rules, 3.0))
     (member,) = crew._members.values()

@@ -7,6 +7,7 @@ import signal
 import pytest
 
 from hyperion.errors import ChildError
+from hyperion.proto.admins import Roster
 from hyperion.proto.control import (
     Drain,
     Heartbeat,
@@ -22,7 +23,7 @@ from hyperion.supervisor.restart import RestartBudget, RestartPolicy
 from hyperion.supervisor.spec import Spec, Timing
 
 Logged = list[tuple[str, str | None]]
-CONFIG = ServerWorkerConfig("0", b"s" * 32, b"p" * 32, (), 3.0, "here", LogSettings())
+CONFIG = ServerWorkerConfig("0", b"s" * 32, b"p" * 32, Roster(), 3.0, "here", LogSettings())
 pytestmark = pytest.mark.both_loops
 
 

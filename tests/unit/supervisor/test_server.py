@@ -4,9 +4,10 @@ from pathlib import Path
 import pytest
 
 from hyperion.channel import encode
-from hyperion.config import ServerConfig
+from hyperion.config import Admin, ServerConfig
 from hyperion.errors import CannotCreateError, ConfigError
-from hyperion.proto.control import AdminRule, LogSettings
+from hyperion.proto.admins import AdminRule
+from hyperion.proto.control import LogSettings
 from hyperion.supervisor import server
 from hyperion.supervisor.server import ServerOptions, admin_rules, server_name, worker_config
 from tests.helpers.supervise import key, server_config
@@ -26,7 +27,7 @@ def test_what_a_worker_is_told(config: ServerConfig) -> None:
     assert told.psk == config.psk.raw
     assert told.handshake_timeout == 3.0
     assert told.log == LogSettings("json", "debug")
-    assert told.admins == admin_rules(config)
+    assert told.admins.rules() == admin_rules(config)
 
 
 def test_each_admin_may_reach_the_sorted_egress_ports(config: ServerConfig) -> None:
@@ -38,10 +39,21 @@ def test_each_admin_may_reach_the_sorted_egress_ports(config: ServerConfig) -> N
 
 
 def test_a_configuration_that_does_not_fit_is_refused(config: ServerConfig) -> None:
-    full = replace(config, admins=tuple(key(number).public() for number in range(600)))
+    full = replace(config, admins=admins(900))
     assert len(encode(worker_config(full, 0, LogSettings()))) <= 64 * 1024 + 4
-    with pytest.raises(ConfigError, match="600 admins with 3000 ports are too many"):
-        worker_config(replace(full, egress=frozenset(range(1, 3001))), 0, LogSettings())
+    with pytest.raises(ConfigError, match="1100 admins with their ports are too many"):
+        worker_config(replace(config, admins=admins(1100)), 0, LogSettings())
+
+
+def admins(count: int) -> tuple[Admin, ...]:
+    keys = (key(number).public() for number in range(count))
+    return tuple(Admin(each.fingerprint, each, frozenset({22, 443})) for each in keys)
+
+
+def test_a_named_admin_has_ports_and_an_end_of_its_own(config: ServerConfig) -> None:
+    public = key(10).public()
+    named = replace(config, admins=(Admin("alice", public, frozenset({9, 8}), 2e9),))
+    assert admin_rules(named) == (AdminRule(public.raw, "alice", (8, 9), 2e9),)
 
 
 @pytest.mark.parametrize(

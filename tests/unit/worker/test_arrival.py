@@ -6,7 +6,7 @@ import os
 import pytest
 
 from hyperion.events import SESSION_OPENED, SESSION_REFUSED
-from hyperion.proto.control import AdminRule
+from hyperion.proto.admins import AdminRule
 from hyperion.worker.connector import Connector, TunnelSession
 from hyperion.worker.egress import Admins
 from hyperion.worker.gate import MAX_UNPROVEN_PER_SOURCE, Gate
@@ -102,7 +102,7 @@ async def test_half_a_proof_is_none(junk: bytes, events: Events) -> None:
         assert seconds < DEADLINE + LATE
         await until(lambda: events.fields(SESSION_REFUSED))
         assert events.reasons(SESSION_REFUSED) == ["bad-psk" if junk else "no-proof"]
-        assert events.fields(SESSION_REFUSED)[0]["user.id"] == "alice"
+        assert events.fields(SESSION_REFUSED)[0]["user.name"] == "alice"
         assert len(rig.server._sessions) == 1  # the rig's own client
 
 

@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from hyperion.events import STREAM_FAILED
+from hyperion.proto.admins import Roster
 from hyperion.proto.control import Drain, ServerPolicy, Stop
 from tests.helpers.rig import Events, Rig, Stream, echo, ending, hang_up, service, until
 
@@ -65,7 +66,7 @@ async def test_stop_resets_everybody_also_those_who_wait(events: Events) -> None
 
 async def test_orders_for_others_are_not_known() -> None:
     async with Rig(9) as rig:
-        assert not rig.client.handle(ServerPolicy((), 1.0))
+        assert not rig.client.handle(ServerPolicy(Roster(), 1.0))
 
 
 async def test_the_heartbeat_counts(events: Events) -> None:

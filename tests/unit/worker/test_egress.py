@@ -1,7 +1,8 @@
 import pytest
 
-from hyperion.proto.control import AdminRule
-from hyperion.worker.egress import Admins, allowed
+from hyperion.proto.admins import AdminRule
+from hyperion.proto.fingerprint import fingerprint
+from hyperion.worker.egress import Admins, allowed, refusal, user_fields
 
 ALICE = AdminRule(b"a" * 32, "alice", (22, 5432))
 BOB = AdminRule(b"b" * 32, "bob", ())
@@ -20,3 +21,17 @@ def test_only_listed_keys_are_found() -> None:
 def test_nothing_is_allowed_that_is_not_listed(rule: AdminRule | None) -> None:
     listed = rule.allow if rule else ()
     assert tuple(port for port in range(65_536) if allowed(rule, port)) == listed
+
+
+def test_who_does_not_come_in() -> None:
+    brief = AdminRule(b"a" * 32, "alice", (22,), expires=100.0)
+    assert refusal(None, 0.0) == "unknown-static-key"
+    assert refusal(ALICE, 1e18) is None
+    assert refusal(brief, 99.0) is None
+    assert refusal(brief, 100.0) == "admin-expired"
+
+
+def test_how_the_log_names_an_admin() -> None:
+    key = fingerprint(b"a" * 32)
+    assert user_fields(ALICE) == {"user.id": key, "user.name": "alice"}
+    assert user_fields(AdminRule(b"a" * 32, key, ())) == {"user.id": key}

@@ -10,6 +10,7 @@ import pytest
 
 from hyperion import log
 from hyperion.channel import Channel, open_supervisor_end
+from hyperion.proto.admins import Roster
 from hyperion.proto.control import Drain, Heartbeat, Message, Ready, ServerPolicy, Stop, WorkerToSupervisor
 from hyperion.worker import main
 from tests.helpers.rig import Rig, listen
@@ -89,7 +90,7 @@ async def test_without_a_configuration_there_is_nothing_to_do(monkeypatch: pytes
 
 
 async def test_the_first_message_must_be_the_configuration(monkeypatch: pytest.MonkeyPatch) -> None:
-    async with process(ServerPolicy((), 1.0), monkeypatch) as (_, codes):
+    async with process(ServerPolicy(Roster(), 1.0), monkeypatch) as (_, codes):
         pass
     assert codes == [70]
 

@@ -5,7 +5,8 @@ import asyncio
 import pytest
 
 from hyperion.events import REJECTIONS_SUMMARISED, SESSION_CLOSED
-from hyperion.proto.control import AdminRule, ClientWorkerConfig, Drain, LogSettings, ServerPolicy, Stop
+from hyperion.proto.admins import AdminRule, Roster
+from hyperion.proto.control import ClientWorkerConfig, Drain, LogSettings, ServerPolicy, Stop
 from hyperion.worker.connector import ConnectFailed, Connector, TunnelSession
 from hyperion.worker.egress import Admins
 from tests.helpers.rig import SERVER, Events, Rig, Stream, echo, ending, hang_up, service, until
@@ -41,7 +42,7 @@ async def test_a_reload_without_a_port_refuses_new_streams_and_leaves_the_runnin
 async def test_a_reload_without_an_admin_cuts_its_session(events: Events) -> None:
     async with service(echo) as port, Rig(port) as rig:
         reader, writer = await talking(rig)
-        assert rig.server.handle(ServerPolicy((), 0.2))
+        assert rig.server.handle(ServerPolicy(Roster(), 0.2))
         assert await ending(reader) == "reset"
         await hang_up(writer)
         await until(lambda: events.fields(SESSION_CLOSED))

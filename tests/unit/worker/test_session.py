@@ -7,8 +7,9 @@ import pytest
 
 from hyperion.events import SESSION_CLOSED, SESSION_OPENED, STREAM_CLOSED, STREAM_FAILED, STREAM_OPENED
 from hyperion.proto.control import SessionClosed, SessionOpened
+from hyperion.proto.fingerprint import fingerprint
 from hyperion.worker.deadlines import Deadlines
-from tests.helpers.rig import Events, Rig, echo, service, until
+from tests.helpers.rig import ADMIN, Events, Rig, echo, service, until
 
 pytestmark = pytest.mark.both_loops
 
@@ -20,7 +21,8 @@ async def test_one_id_runs_from_the_session_to_each_stream_with_its_bytes(events
             assert await rig.exchange(b"y" * 700) == b"y" * 700
         opened = events.fields(SESSION_OPENED)[0]
         closed = events.fields(SESSION_CLOSED)[0]
-        assert opened["user.id"] == closed["user.id"] == "alice"
+        assert opened["user.name"] == closed["user.name"] == "alice"
+        assert opened["user.id"] == closed["user.id"] == fingerprint(ADMIN)
         assert str(opened["user_agent.original"]).startswith("hyperion/")
         assert (closed["source.bytes"], closed["destination.bytes"], closed["network.bytes"]) == (1000, 1000, 2000)
         assert closed["hyperion.session.streams"] == 2
