@@ -32,13 +32,11 @@ class ChannelError(ChildError):
     """The other end said what it may not say, or does not listen. The message holds numbers and names of ours only."""
 
 
-def encode(message: Message) -> bytes:
-    """One framed message. Raises ``ChannelError`` above 64 KiB: the other end would refuse it."""
+def encode(message: Message, limit: int = MAX_MESSAGE_BYTES) -> bytes:
+    """One framed message. Raises ``ChannelError`` above ``limit`` bytes: the other end would refuse it."""
     body = msgspec.msgpack.encode(message)
-    if len(body) > MAX_MESSAGE_BYTES:
-        raise ChannelError(
-            f"control message {type(message).__name__} has {len(body)} bytes, at most {MAX_MESSAGE_BYTES}"
-        )
+    if len(body) > limit:
+        raise ChannelError(f"control message {type(message).__name__} has {len(body)} bytes, at most {limit}")
     return LENGTH.pack(len(body)) + body
 
 
@@ -48,8 +46,10 @@ class FrameReader(Generic[Incoming]):
     After the first error it only discards: nothing behind a broken frame can be trusted.
     """
 
-    def __init__(self, decoder: msgspec.msgpack.Decoder[Incoming]) -> None:
+    def __init__(self, decoder: msgspec.msgpack.Decoder[Incoming], limit: int = MAX_MESSAGE_BYTES) -> None:
+        """``limit``: longest message that is taken, bytes."""
         self._decoder = decoder
+        self._limit = limit
         self._buffer = bytearray()
         self.error: ChannelError | None = None
 
@@ -72,8 +72,8 @@ class FrameReader(Generic[Incoming]):
             return None
         (length,) = LENGTH.unpack_from(self._buffer)
         # Judged before the body is awaited, so a lie about the length costs no memory.
-        if length > MAX_MESSAGE_BYTES:
-            self._fail(f"control message announces {length} bytes, at most {MAX_MESSAGE_BYTES}")
+        if length > self._limit:
+            self._fail(f"control message announces {length} bytes, at most {self._limit}")
             return None
         if len(self._buffer) < LENGTH.size + length:
             return None

@@ -114,6 +114,12 @@ class ConfigError(HyperionError):
     exit_code = 78
 
 
+def error_class(exit_code: int) -> type[HyperionError]:
+    """The class of an error that another process reported by its exit code; ``InternalError`` for one that is none."""
+    ours = [kind for kind in HyperionError.__subclasses__() if kind.exit_code == exit_code]
+    return ours[0] if ours else InternalError
+
+
 def one_line(text: str) -> str:
     """``text`` with every character that is not printable written as its escape, so that it stays one honest line."""
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in text)

@@ -200,7 +200,7 @@ CONFIG_REJECTED = LogEvent(
 )
 ADMIN_COMMAND = LogEvent(
     "HYP5003N", "admin-command", ("iam", "configuration"), ("admin", "change"), "success", "notice",
-    "admin command", AUDIT, ("user.name", "process.command_line"),
+    "admin command", AUDIT, ("event.reason", "user.id"),
 )
 
 # --- 9: what should not happen ---------------------------------------------------------------------------------------

@@ -1,17 +1,39 @@
 """Where files are when nobody says otherwise.
 
-Order: ``HYPERION_HOME``, then what the system says (``XDG_CONFIG_HOME``; ``%APPDATA%`` on Windows; ``~/.config`` on
-Linux and macOS alike, as the original has it), then the current directory. Opens nothing, creates nothing.
+Configuration: ``HYPERION_HOME``, then what the system says (``XDG_CONFIG_HOME``; ``%APPDATA%`` on Windows;
+``~/.config`` on Linux and macOS alike, as the original has it), then the current directory.
+
+Runtime files (lock, operator socket) of one program with one configuration lie in one directory: ``RUNTIME_DIRECTORY``
+of systemd, ``HYPERION_HOME/run``, ``/run/hyperion`` for root, ``XDG_RUNTIME_DIR/hyperion``, or ``run`` beside the
+configuration; in it ``server`` or ``client``. A configuration named with ``--config`` that is not one of the usual
+places has a directory of its own: so there is one daemon for each configuration, and everybody finds the right one.
+
+Opens nothing, creates nothing.
 """
 
+import hashlib
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Literal
+
+Program = Literal["server", "client"]
 
 SERVER_CONFIG_NAME = "server.toml"
 CLIENT_CONFIG_NAME = "hyperion.toml"
 
+CONFIG_NAMES: Mapping[Program, str] = {"server": SERVER_CONFIG_NAME, "client": CLIENT_CONFIG_NAME}
+LOG_NAMES: Mapping[Program, str] = {"server": "hyperion-server.log", "client": "hyperion.log"}
+
+SYSTEM_CONFIG = Path("/etc/hyperion")
+#: The client's unit has a directory of its own: both programs may run on one machine, for different users.
+SYSTEM_CLIENT_CONFIG = Path("/etc/hyperion-client")
+SYSTEM_RUNTIME = Path("/run/hyperion")
+SYSTEM_LOG = Path("/var/log/hyperion")
+
 _DIRECTORY = "hyperion"
+#: Hexadecimal digits that tell configurations of one user apart. Short, because a Unix socket's path has 107 bytes.
+_NAME_DIGITS = 8
 
 
 def config_directory(environ: Mapping[str, str] | None = None) -> Path:
@@ -25,6 +47,53 @@ def config_directory(environ: Mapping[str, str] | None = None) -> Path:
     return Path(_DIRECTORY)
 
 
+def system_config(program: Program) -> Path:
+    """The file that the systemd unit of ``program`` names."""
+    directory = SYSTEM_CONFIG if program == "server" else SYSTEM_CLIENT_CONFIG
+    return directory / CONFIG_NAMES[program]
+
+
+def runtime_directory(
+    program: Program,
+    config_file: Path | None = None,
+    environ: Mapping[str, str] | None = None,
+    *,
+    root: bool | None = None,
+) -> Path:
+    """Where the lock and the sockets of ``program`` are. ``config_file``: as given with ``--config``, if it was.
+
+    ``root``: whether this is user 0 (default: asked of the system).
+    """
+    environ = os.environ if environ is None else environ
+    name = _instance(program, config_file, environ)
+    base = _runtime_base(environ, root=is_root() if root is None else root)
+    # A unit whose directory is that of one program (RuntimeDirectory=hyperion/server) means it as it is.
+    if environ.get("RUNTIME_DIRECTORY") and base.name == program:
+        return base if name == program else base.parent / name
+    return base / name
+
+
+def system_runtime_directory(program: Program, config_file: Path | None = None) -> Path:
+    """Where root's daemon has it: what another user looks at second."""
+    return SYSTEM_RUNTIME / _instance(program, config_file, os.environ)
+
+
+def log_file(program: Program, environ: Mapping[str, str] | None = None, *, root: bool | None = None) -> Path:
+    """Where a daemon logs: beside the configuration, as in the original; root's in ``/var/log/hyperion``."""
+    environ = os.environ if environ is None else environ
+    if directories := environ.get("LOGS_DIRECTORY"):
+        return Path(directories.split(":")[0], LOG_NAMES[program])
+    in_system = is_root() if root is None else root
+    if in_system and not environ.get("HYPERION_HOME"):
+        return SYSTEM_LOG / LOG_NAMES[program]
+    return config_directory(environ) / LOG_NAMES[program]
+
+
+def is_root() -> bool:
+    """Whether we are user 0. Never on Windows."""
+    return hasattr(os, "geteuid") and os.geteuid() == 0
+
+
 def expand_home(name: str, environ: Mapping[str, str] | None = None) -> Path:
     """``name`` with a leading ``~/`` replaced by the home directory. Other relative names stay relative."""
     environ = os.environ if environ is None else environ
@@ -32,3 +101,27 @@ def expand_home(name: str, environ: Mapping[str, str] | None = None) -> Path:
     if name.startswith("~/") and home:
         return Path(home, name[2:])
     return Path(name)
+
+
+def _runtime_base(environ: Mapping[str, str], *, root: bool) -> Path:
+    if directories := environ.get("RUNTIME_DIRECTORY"):
+        return Path(directories.split(":")[0])
+    if home := environ.get("HYPERION_HOME"):
+        return Path(home, "run").absolute()
+    if root:
+        return SYSTEM_RUNTIME
+    if base := environ.get("XDG_RUNTIME_DIR"):
+        return Path(base, _DIRECTORY)
+    return config_directory(environ).absolute() / "run"
+
+
+def _instance(program: Program, config_file: Path | None, environ: Mapping[str, str]) -> str:
+    if config_file is None:
+        return program
+    # Resolved, because two names of one file are one configuration.
+    file = Path(os.path.realpath(config_file))
+    usual = (config_directory(environ) / CONFIG_NAMES[program], system_config(program))
+    if file in [Path(os.path.realpath(path)) for path in usual]:
+        return program
+    digest = hashlib.sha256(os.fsencode(file)).hexdigest()
+    return f"{program}-{digest[:_NAME_DIGITS]}"

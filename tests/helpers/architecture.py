@@ -13,7 +13,20 @@ from pathlib import Path
 from tests.helpers.house import PACKAGE, House, Source, called
 
 BASE_MODULES = frozenset(
-    {"backoff", "channel", "config", "errors", "events", "firewall", "flood", "log", "loop", "paths", "privileges"}
+    {
+        "backoff",
+        "channel",
+        "config",
+        "errors",
+        "events",
+        "firewall",
+        "flood",
+        "log",
+        "loop",
+        "paths",
+        "privileges",
+        "running",
+    }
 )
 
 #: One way only: a module may import from its own layer and from those before it.

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from hyperion.paths import config_directory, expand_home
+from hyperion.paths import config_directory, expand_home, log_file, runtime_directory
 
 
 @pytest.mark.parametrize(
@@ -40,3 +40,50 @@ def test_the_process_environment_is_the_default(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("HOME", "/home/a")
     assert config_directory() == Path("/elsewhere")
     assert expand_home("~/k") == Path("/home/a/k")
+
+
+@pytest.mark.parametrize(
+    ("environ", "root", "expected"),
+    [
+        ({"RUNTIME_DIRECTORY": "/run/x", "HYPERION_HOME": "/h"}, True, "/run/x/server"),
+        ({"RUNTIME_DIRECTORY": "/run/hyperion/server"}, False, "/run/hyperion/server"),
+        ({"RUNTIME_DIRECTORY": "/run/a:/run/b"}, False, "/run/a/server"),
+        ({"HYPERION_HOME": "/h", "XDG_RUNTIME_DIR": "/run/user/7"}, True, "/h/run/server"),
+        ({"XDG_RUNTIME_DIR": "/run/user/7"}, True, "/run/hyperion/server"),
+        ({"XDG_RUNTIME_DIR": "/run/user/7"}, False, "/run/user/7/hyperion/server"),
+        ({"HOME": "/home/a"}, False, "/home/a/.config/hyperion/run/server"),
+    ],
+)
+def test_runtime_directory(environ: dict[str, str], root: bool, expected: str) -> None:
+    assert runtime_directory("server", None, environ, root=root) == Path(expected)
+    other = "client" if not environ.get("RUNTIME_DIRECTORY", "").endswith("/server") else "server/client"
+    assert runtime_directory("client", None, environ, root=root) == Path(expected).parent / other
+
+
+def test_each_configuration_has_a_directory_of_its_own(tmp_path: Path) -> None:
+    environ = {"HYPERION_HOME": str(tmp_path)}
+    usual = runtime_directory("server", None, environ)
+    assert usual == tmp_path / "run" / "server"
+    assert runtime_directory("server", tmp_path / "server.toml", environ) == usual
+    (tmp_path / "link").symlink_to(tmp_path / "server.toml")
+    assert runtime_directory("server", tmp_path / "link", environ) == usual
+    assert runtime_directory("server", Path("/etc/hyperion/server.toml"), environ) == usual
+    one, two = (runtime_directory("server", tmp_path / name, environ) for name in ("one.toml", "two.toml"))
+    assert one.parent == two.parent == usual.parent
+    assert len({usual, one, two}) == 3
+    assert one.name.startswith("server-")
+    unit = {"RUNTIME_DIRECTORY": "/run/hyperion/server"}
+    assert runtime_directory("server", tmp_path / "one.toml", unit).parent == Path("/run/hyperion")
+
+
+@pytest.mark.parametrize(
+    ("environ", "root", "expected"),
+    [
+        ({"LOGS_DIRECTORY": "/var/log/x:/var/log/y", "HYPERION_HOME": "/h"}, True, "/var/log/x/hyperion.log"),
+        ({"HYPERION_HOME": "/h"}, True, "/h/hyperion.log"),
+        ({"HOME": "/root"}, True, "/var/log/hyperion/hyperion.log"),
+        ({"HOME": "/home/a"}, False, "/home/a/.config/hyperion/hyperion.log"),
+    ],
+)
+def test_log_file(environ: dict[str, str], root: bool, expected: str) -> None:
+    assert log_file("client", environ, root=root) == Path(expected)

@@ -1,0 +1,184 @@
+"""The runtime directory of a program that runs: its lock, its process id, its operator socket.
+
+Knows how a directory is made that nobody else can enter, and how one of two programs that start at once finds out that
+it is the second. Refuses to know what is asked over the socket. ``hyperion.running`` is the side of those who ask.
+
+Made while we still have the rights that we were started with, and given to the user that we become.
+"""
+
+import contextlib
+import os
+import socket
+import stat
+import time
+from pathlib import Path
+from typing import Self
+
+from hyperion.errors import CannotCreateError
+from hyperion.paths import SYSTEM_RUNTIME
+from hyperion.running import LOOK_SECONDS, MAX_PATH_BYTES, PID_FILE, SOCKET_FILE, read_pid
+
+try:
+    import fcntl
+except ImportError:  # Windows: no daemon there
+    fcntl = None  # type: ignore[assignment]
+
+#: Nobody else may enter, and nobody else may connect.
+DIRECTORY_MODE = 0o700
+SOCKET_MODE = 0o600
+#: Of a directory that holds those of several users.
+SHARED_MODE = 0o755
+
+#: Seconds that a taken lock is tried again: whoever only looks holds it for microseconds.
+LOCK_PATIENCE = 0.25
+#: Callers that the kernel holds until we accept them.
+BACKLOG = 16
+
+#: Whether this system has what it takes.
+AVAILABLE = fcntl is not None and hasattr(socket, "AF_UNIX")
+
+
+class AlreadyRunningError(CannotCreateError):
+    """Another program of this kind runs with this configuration. ``pid``: its process id, 0 if it is not known yet."""
+
+    def __init__(self, title: str, pid: int) -> None:
+        which = f"pid {pid}" if pid else "just starting"
+        super().__init__(f"{title} is already running ({which})", hint=f"{title} status shows it")
+        self.pid = pid
+
+
+class Residence:
+    """Held from ``enter`` to ``leave``. Children do not inherit the lock."""
+
+    def __init__(self, directory: Path, lock: int) -> None:
+        self.directory = directory
+        self._lock = lock
+        self._socket: socket.socket | None = None
+
+    @classmethod
+    def enter(cls, directory: Path, title: str, owner: tuple[int, int] | None = None) -> Self:
+        """Makes the directory and takes its lock. ``owner``: user and group that it is given to (we are root then).
+
+        Raises ``AlreadyRunningError``, or ``CannotCreateError`` if the directory cannot be had or is not ours alone.
+        """
+        try:
+            _make(directory, owner)
+            lock = _take(directory, title, owner)
+        except OSError as error:
+            reason = (error.strerror or "unknown error").lower()
+            raise CannotCreateError(f"{directory} cannot be used: {reason}") from None
+        os.ftruncate(lock, 0)
+        os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
+        return cls(directory, lock)
+
+    def listen(self, owner: tuple[int, int] | None = None) -> socket.socket:
+        """The operator socket, in place of whatever a dead program left there. Raises ``CannotCreateError``."""
+        path = self.directory / SOCKET_FILE
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            path.unlink(missing_ok=True)
+            _bind(sock, path)
+            os.chmod(path, SOCKET_MODE)
+            if owner is not None:
+                os.chown(path, *owner, follow_symlinks=False)
+            sock.listen(BACKLOG)
+        except OSError as error:
+            sock.close()
+            reason = (error.strerror or str(error)).lower()
+            raise CannotCreateError(f"{path} cannot be listened on: {reason}") from None
+        sock.setblocking(False)
+        self._socket = sock
+        return sock
+
+    def leave(self) -> None:
+        """Nobody is here any more. The files go while the lock is held, so nobody loses what is theirs."""
+        for name in (SOCKET_FILE, PID_FILE):
+            with contextlib.suppress(OSError):
+                (self.directory / name).unlink()
+        with contextlib.suppress(OSError):  # others have files there, or it is the service manager's
+            self.directory.rmdir()
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
+
+
+def clean_up(directory: Path) -> bool:
+    """Removes what a program that died left there; False if one runs, or nothing was left."""
+    if fcntl is None:
+        return False
+    try:
+        fd = os.open(directory / PID_FILE, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(fd)
+        return False
+    Residence(directory, fd).leave()
+    return True
+
+
+def _make(directory: Path, owner: tuple[int, int] | None) -> None:
+    for parent in reversed(directory.parents):
+        if not parent.exists():
+            with contextlib.suppress(FileExistsError):
+                parent.mkdir(SHARED_MODE if parent == SYSTEM_RUNTIME else DIRECTORY_MODE)
+    with contextlib.suppress(FileExistsError):
+        directory.mkdir(DIRECTORY_MODE)
+    # By descriptor: what is checked here is what is changed.
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        status = os.fstat(fd)
+        allowed = {os.geteuid()} | ({owner[0]} if owner is not None else set())
+        # Root may have started it before as another user, and gets it back.
+        if status.st_uid not in allowed and os.geteuid() != 0:
+            raise CannotCreateError(
+                f"{directory} belongs to another user", hint="remove it, or set HYPERION_HOME to a directory of yours"
+            )
+        if owner is not None:
+            os.fchown(fd, *owner)
+        if stat.S_IMODE(status.st_mode) != DIRECTORY_MODE:
+            os.fchmod(fd, DIRECTORY_MODE)
+    finally:
+        os.close(fd)
+
+
+def _take(directory: Path, title: str, owner: tuple[int, int] | None) -> int:
+    """The locked file. One that was removed between our open and our lock is not the one that others see."""
+    path = directory / PID_FILE
+    deadline = time.monotonic() + LOCK_PATIENCE
+    while True:
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, SOCKET_MODE)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if owner is not None:
+                os.fchown(fd, *owner)
+            if os.fstat(fd).st_nlink and os.path.samestat(os.fstat(fd), os.stat(path, follow_symlinks=False)):
+                return fd
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                pid = read_pid(fd)
+                os.close(fd)
+                raise AlreadyRunningError(title, pid) from None
+            time.sleep(LOOK_SECONDS)
+        except FileNotFoundError:
+            pass  # removed just now: once more
+        except OSError:
+            os.close(fd)
+            raise
+        os.close(fd)
+
+
+def _bind(sock: socket.socket, path: Path) -> None:
+    if len(os.fsencode(path)) <= MAX_PATH_BYTES:
+        sock.bind(str(path))
+        return
+    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        sock.bind(f"/proc/self/fd/{directory}/{path.name}")
+    finally:
+        os.close(directory)

@@ -1,0 +1,248 @@
+"""The operator socket: who may ask, and what a caller that does not play by the rules can do (nothing)."""
+
+import asyncio
+import contextlib
+import os
+import socket
+import struct
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from hyperion.errors import ConfigError
+from hyperion.proto.operator import (
+    MAX_REQUEST_BYTES,
+    Answer,
+    ClientAnswer,
+    ClientStatus,
+    Done,
+    Refused,
+    ReloadRequest,
+    Request,
+    StatusRequest,
+    StopRequest,
+    TunnelLine,
+)
+from hyperion.running import ask
+from hyperion.supervisor import control_socket
+from hyperion.supervisor.control_socket import ControlSocket, Handler
+from hyperion.supervisor.residence import Residence
+
+pytestmark = pytest.mark.both_loops
+
+NOBODY = 65_534
+
+
+async def fine(_: Request) -> Answer:
+    return Done()
+
+
+async def many(_: Request) -> Answer:
+    line = TunnelLine(name="n" * 64, address="a" * 200, state="down", message="m" * 300, hint="h" * 300)
+    return ClientAnswer(ClientStatus(servers=[line] * 1_000))
+
+
+@contextlib.asynccontextmanager
+async def serving(
+    directory: Path, handlers: dict[Any, Handler] | None = None, uids: frozenset[int] | None = None
+) -> AsyncIterator[Path]:
+    residence = Residence.enter(directory, "x")
+    server = ControlSocket(
+        residence.listen(), {os.geteuid()} if uids is None else uids, handlers or {StatusRequest: fine}
+    )
+    await server.start()
+    try:
+        yield directory
+    finally:
+        server.close()
+        residence.leave()
+
+
+async def asked(directory: Path, request: Request, timeout: float = 10.0) -> Answer:
+    return await asyncio.to_thread(ask, directory, request, timeout)
+
+
+async def call(directory: Path) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    return await asyncio.open_unix_connection(str(directory / "control.sock"))
+
+
+async def hung_up(reader: asyncio.StreamReader, timeout: float = 10.0) -> bool:
+    async with asyncio.timeout(timeout):
+        try:
+            return await reader.read() == b""
+        except ConnectionError:
+            return True
+
+
+def frame(message: object) -> bytes:
+    body = msgspec.msgpack.encode(message)
+    return struct.pack(">I", len(body)) + body
+
+
+async def test_an_answer_for_each_kind(tmp_path: Path, logged: list[tuple[str, str | None]]) -> None:
+    async def reload(_: Request) -> Answer:
+        raise ConfigError("bad file", hint="look at it")
+
+    async def bug(_: Request) -> Answer:
+        raise ZeroDivisionError
+
+    async with serving(tmp_path, {StatusRequest: fine, ReloadRequest: reload, StopRequest: bug}) as directory:
+        assert await asked(directory, StatusRequest()) == Done()
+        assert await asked(directory, ReloadRequest()) == Refused("bad file", "look at it", 78)
+        assert await asked(directory, StopRequest()) == Refused("internal error: ZeroDivisionError", "see its log", 70)
+    assert logged == [("HYP5003N", "reload"), ("HYP9002E", None), ("HYP5003N", "stop")]
+
+
+async def test_a_request_that_this_program_does_not_serve(tmp_path: Path, logged: list[tuple[str, str | None]]) -> None:
+    async with serving(tmp_path) as directory:
+        assert isinstance(await asked(directory, StopRequest()), Refused)
+
+
+async def test_a_long_answer_arrives_whole(tmp_path: Path) -> None:
+    async with serving(tmp_path, {StatusRequest: many}) as directory:
+        answer = await asked(directory, StatusRequest())
+        assert isinstance(answer, ClientAnswer)
+        assert len(answer.status.servers) == 1_000
+
+
+async def test_an_answer_that_is_too_long_is_said_to_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(control_socket, "MAX_ANSWER_BYTES", 1_000)
+    async with serving(tmp_path, {StatusRequest: many}) as directory:
+        answer = await asked(directory, StatusRequest())
+        assert isinstance(answer, Refused)
+        assert "at most 1000" in answer.message
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        struct.pack(">I", MAX_REQUEST_BYTES + 1),
+        struct.pack(">I", 9) + b"\xc1 garbage",
+        frame({"t": "nonsense"}),
+        frame(Done()),
+        frame(StatusRequest()) * 2,
+    ],
+    ids=["oversized", "garbage", "unknown", "an answer", "two at once"],
+)
+async def test_who_breaks_the_rules_is_hung_up_on(tmp_path: Path, data: bytes) -> None:
+    async with serving(tmp_path) as directory:
+        reader, writer = await call(directory)
+        writer.write(data)
+        assert await hung_up(reader)
+        writer.close()
+        assert await asked(directory, StatusRequest()) == Done()
+
+
+async def test_who_says_nothing_is_hung_up_on_in_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(control_socket, "CALLER_TIMEOUT", 0.1)
+    async with serving(tmp_path) as directory:
+        silent = await call(directory)
+        slow = await call(directory)
+        slow[1].write(frame(StatusRequest())[:3])
+        for reader, writer in (silent, slow):
+            assert await hung_up(reader, 5)
+            writer.close()
+
+
+async def test_who_does_not_read_costs_only_its_own_connection(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(control_socket, "CALLER_TIMEOUT", 0.2)
+    async with serving(tmp_path, {StatusRequest: many}) as directory:
+        deaf = []
+        for _ in range(5):
+            sock = socket.socket(socket.AF_UNIX)
+            sock.connect(str(directory / "control.sock"))
+            sock.sendall(frame(StatusRequest()))
+            deaf.append(sock)
+        for _ in range(5):
+            assert isinstance(await asked(directory, StatusRequest()), ClientAnswer)
+        await asyncio.sleep(0.5)
+        for sock in deaf:
+            sock.settimeout(5)
+            read = 0
+            with contextlib.suppress(ConnectionError):
+                while part := await asyncio.to_thread(sock.recv, 1 << 20):
+                    read += len(part)
+            assert read < len(frame(await many(StatusRequest())))  # it was cut
+            sock.close()
+
+
+async def test_more_callers_than_it_takes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(control_socket, "MAX_CALLERS", 2)
+    async with serving(tmp_path) as directory:
+        first, second = await call(directory), await call(directory)
+        await asyncio.sleep(0.05)
+        third = await call(directory)
+        assert await hung_up(third[0])
+        first[1].close()
+        await asyncio.sleep(0.05)
+        assert await asked(directory, StatusRequest()) == Done()
+        for caller in (second, third):
+            caller[1].close()
+
+
+async def test_a_caller_that_left_does_not_undo_what_it_asked_for(tmp_path: Path) -> None:
+    begun, finish, done = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def slow(_: Request) -> Answer:
+        begun.set()
+        await finish.wait()
+        done.set()
+        return Done()
+
+    async with serving(tmp_path, {ReloadRequest: slow}) as directory:
+        _, writer = await call(directory)
+        writer.write(frame(ReloadRequest()))
+        await asyncio.wait_for(begun.wait(), 5)
+        writer.transport.abort()
+        await asyncio.sleep(0.05)
+        finish.set()
+        await asyncio.wait_for(done.wait(), 5)
+
+
+async def test_another_user_is_hung_up_on(tmp_path: Path) -> None:
+    async with serving(tmp_path, uids=frozenset({os.geteuid() + 1})) as directory:
+        reader, writer = await call(directory)
+        writer.write(frame(StatusRequest()))
+        assert await hung_up(reader)
+        writer.close()
+
+
+@pytest.mark.root
+async def test_nobody_cannot_ask_even_if_the_directory_were_open(tmp_path: Path) -> None:
+    """One hundred of one hundred: the directory stops it; and where somebody opened that, the credentials do."""
+    for parent in [tmp_path, *tmp_path.parents]:
+        if "pytest" in parent.name:
+            parent.chmod(0o755)
+    code = f"""
+import os, socket, sys
+os.setresuid({NOBODY}, {NOBODY}, {NOBODY})
+answers = 0
+for _ in range(100):
+    with socket.socket(socket.AF_UNIX) as sock:
+        try:
+            sock.connect(sys.argv[1])
+            sock.sendall(bytes.fromhex({frame(StatusRequest()).hex()!r}))
+            answers += bool(sock.recv(1))
+        except OSError as error:
+            pass
+print(answers)
+"""
+    async with serving(tmp_path / "run") as directory:
+        for mode in (0o700, 0o777):
+            directory.chmod(mode)
+            (directory / "control.sock").chmod(mode)
+            done = await asyncio.to_thread(
+                subprocess.run,
+                [sys.executable, "-c", code, str(directory / "control.sock")],
+                capture_output=True,
+                text=True,
+                timeout=30,
+                check=False,
+            )
+            assert done.stdout == "0\n", done.stderr
+        assert await asked(directory, StatusRequest()) == Done()

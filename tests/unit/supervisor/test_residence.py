@@ -1,0 +1,190 @@
+"""The runtime directory: nobody else's, and one program at a time."""
+
+import os
+import socket
+import stat
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from hyperion.errors import CannotCreateError
+from hyperion.running import PID_FILE, SOCKET_FILE, holder, stale_pid
+from hyperion.supervisor import residence as module
+from hyperion.supervisor.residence import AlreadyRunningError, Residence, clean_up
+
+NOBODY = 65_534
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.lstat().st_mode)
+
+
+def test_nobody_else_may_enter_and_nothing_is_left(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        residence = Residence.enter(tmp_path / "a" / "run", "x")
+        residence.listen()
+    finally:
+        os.umask(before)
+    directory = residence.directory
+    assert mode(directory.parent) == 0o700
+    assert mode(directory) == 0o700
+    assert mode(directory / PID_FILE) == mode(directory / SOCKET_FILE) == 0o600
+    assert (directory / PID_FILE).read_text() == f"{os.getpid()}\n"
+    residence.leave()
+    residence.leave()
+    assert not directory.exists()
+
+
+def test_an_open_directory_is_closed(tmp_path: Path) -> None:
+    tmp_path.chmod(0o777)
+    residence = Residence.enter(tmp_path, "x")
+    assert mode(tmp_path) == 0o700
+    residence.leave()
+
+
+def test_the_second_is_told_who_is_first(tmp_path: Path) -> None:
+    first = Residence.enter(tmp_path, "hyperion-server")
+    with pytest.raises(AlreadyRunningError, match=rf"already running \(pid {os.getpid()}\)") as failure:
+        Residence.enter(tmp_path, "hyperion-server")
+    assert failure.value.pid == os.getpid()
+    assert holder(tmp_path) == os.getpid()  # the first did not notice
+    first.leave()
+    Residence.enter(tmp_path, "hyperion-server").leave()
+
+
+def test_whoever_only_looks_is_in_nobodys_way(tmp_path: Path) -> None:
+    stop = threading.Event()
+
+    def look() -> None:
+        while not stop.wait(0.001):
+            holder(tmp_path)
+
+    lookers = [threading.Thread(target=look) for _ in range(4)]
+    for looker in lookers:
+        looker.start()
+    try:
+        for _ in range(50):
+            Residence.enter(tmp_path, "x").leave()
+    finally:
+        stop.set()
+        for looker in lookers:
+            looker.join()
+
+
+def test_of_many_that_start_at_once_one_stays(tmp_path: Path) -> None:
+    """Also while the one before it is just leaving, and takes its files along."""
+    for _ in range(20):
+        old = Residence.enter(tmp_path / "run", "x")
+        got: list[Residence] = []
+        refused: list[int] = []
+
+        def start(got: list[Residence] = got, refused: list[int] = refused) -> None:
+            try:
+                got.append(Residence.enter(tmp_path / "run", "x"))
+            except AlreadyRunningError as error:
+                refused.append(error.pid)
+            except CannotCreateError:  # the directory went with the old one
+                refused.append(0)
+
+        threads = [threading.Thread(target=start) for _ in range(5)]
+        for thread in threads:
+            thread.start()
+        old.leave()
+        for thread in threads:
+            thread.join()
+        assert len(got) <= 1
+        assert len(got) + len(refused) == 5
+        for residence in got:
+            assert holder(residence.directory) == os.getpid()
+            residence.leave()
+
+
+def test_what_a_dead_program_left_is_no_hindrance(tmp_path: Path) -> None:
+    code = f"""
+import os
+from pathlib import Path
+from hyperion.supervisor.residence import Residence
+Residence.enter(Path({str(tmp_path)!r}), "x").listen()
+os._exit(0)
+"""
+    dead = subprocess.Popen([sys.executable, "-c", code])
+    assert dead.wait(30) == 0
+    assert holder(tmp_path) is None
+    assert stale_pid(tmp_path) == dead.pid
+    residence = Residence.enter(tmp_path, "x")
+    residence.listen()
+    assert holder(tmp_path) == os.getpid()
+    assert not clean_up(tmp_path)  # not while somebody lives there
+    residence.leave()
+
+
+def test_clean_up(tmp_path: Path) -> None:
+    assert not clean_up(tmp_path)
+    (tmp_path / PID_FILE).write_text("12345\n")
+    assert clean_up(tmp_path)
+    assert not tmp_path.exists()
+
+
+def test_a_link_is_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "target").mkdir()
+    (tmp_path / "run").symlink_to(tmp_path / "target")
+    with pytest.raises(CannotCreateError, match="cannot be used"):
+        Residence.enter(tmp_path / "run", "x")
+    victim = tmp_path / "victim"
+    victim.write_text("precious")
+    (tmp_path / "target" / PID_FILE).symlink_to(victim)
+    with pytest.raises(CannotCreateError, match="cannot be used"):
+        Residence.enter(tmp_path / "target", "x")
+    assert victim.read_text() == "precious"
+    (tmp_path / "target" / PID_FILE).unlink()
+    (tmp_path / "target" / SOCKET_FILE).symlink_to(victim)
+    residence = Residence.enter(tmp_path / "target", "x")
+    residence.listen()
+    assert stat.S_ISSOCK((tmp_path / "target" / SOCKET_FILE).lstat().st_mode)
+    assert victim.read_text() == "precious"
+    residence.leave()
+
+
+def test_a_file_in_the_way(tmp_path: Path) -> None:
+    (tmp_path / "run").write_text("")
+    with pytest.raises(CannotCreateError, match="cannot be used"):
+        Residence.enter(tmp_path / "run", "x")
+    (tmp_path / "home" / SOCKET_FILE).mkdir(parents=True)
+    residence = Residence.enter(tmp_path / "home", "x")
+    with pytest.raises(CannotCreateError, match="cannot be listened on"):
+        residence.listen()
+    residence.leave()
+
+
+@pytest.mark.root
+def test_it_is_given_to_the_user_that_we_become(tmp_path: Path) -> None:
+    owner = (NOBODY, NOBODY)
+    residence = Residence.enter(tmp_path / "run", "x", owner)
+    residence.listen(owner)
+    for path in (residence.directory, residence.directory / PID_FILE, residence.directory / SOCKET_FILE):
+        assert (path.stat().st_uid, path.stat().st_gid) == owner
+    residence.leave()
+
+
+@pytest.mark.root
+def test_a_directory_of_somebody_else_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "run").mkdir(0o700)
+    monkeypatch.setattr(os, "geteuid", lambda: NOBODY)
+    with pytest.raises(CannotCreateError, match="belongs to another user"):
+        Residence.enter(tmp_path / "run", "x")
+
+
+def test_the_lock_does_not_reach_children(tmp_path: Path) -> None:
+    residence = Residence.enter(tmp_path, "x")
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, close_fds=False) as child:
+        residence.leave()
+        assert holder(tmp_path) is None
+        child.communicate(b"\n")
+
+
+def test_available_here() -> None:
+    assert (hasattr(socket, "AF_UNIX") and os.name == "posix") == module.AVAILABLE
