@@ -154,6 +154,11 @@ STREAM_CLOSED = LogEvent(
     "HYP3004I", "stream-closed", ("network",), ("connection", "end"), "success", "info",
     "stream closed", AUDIT, ("event.reason", "event.duration", *_STREAM, "source.bytes", "destination.bytes"),
 )
+SOCKS_REFUSED = LogEvent(
+    "HYP3005W", "socks-refused", ("network",), ("connection", "denied"), "failure", "warning",
+    "SOCKS request refused", AUDIT,
+    ("event.reason", "source.ip", "source.port", "destination.address", "destination.port"),
+)
 LISTENER_STARTED = LogEvent(
     "HYP3011I", "listener-started", ("network",), ("start",), "success", "info",
     "listener started", APP, ("hyperion.forward.local", "hyperion.server.name", "destination.port"),
@@ -161,6 +166,11 @@ LISTENER_STARTED = LogEvent(
 LISTENER_FAILED = LogEvent(
     "HYP3012E", "listener-failed", ("network",), ("start",), "failure", "error",
     "listener failed", APP, ("hyperion.forward.local", "hyperion.server.name", *_ERROR),
+)
+
+STREAMS_UNAVAILABLE = LogEvent(
+    "HYP3013W", "streams-unavailable", ("network",), ("start",), "failure", "warning",
+    "no stream sockets, so nc does not find this client", APP, _ERROR,
 )
 
 # --- 4: processes ----------------------------------------------------------------------------------------------------

@@ -66,6 +66,8 @@ class ClientWorkerConfig(Message, frozen=True, tag="client-config"):
     pool_size: int
     forwards: tuple[ForwardRule, ...]
     log: LogSettings
+    #: users who may call the stream socket, the last of the sockets handed over; empty: there is none
+    stream_uids: tuple[int, ...] = ()
 
     def __repr__(self) -> str:
         return f"ClientWorkerConfig(server={self.server!r}, host={self.host!r}, port={self.port})"

@@ -8,11 +8,12 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from hyperion import log, privileges
 from hyperion.channel import ChannelError, encode
 from hyperion.config import ClientConfig, ServerEntry
-from hyperion.errors import ConfigError
+from hyperion.errors import ConfigError, HyperionError
 from hyperion.events import CONFIG_RELOADED
 from hyperion.proto.control import ClientWorkerConfig, ForwardRule, LogSettings, TunnelState
 from hyperion.supervisor.crew import Crew
@@ -22,6 +23,10 @@ from hyperion.supervisor.process import MAX_LISTENERS
 from hyperion.supervisor.service import Callbacks, Service, open_crew
 from hyperion.supervisor.signals import orders
 from hyperion.supervisor.spec import Spec, Timing
+from hyperion.supervisor.stream_sockets import StreamSockets, callers, open_streams
+
+#: Forwards of one server: what is left of the sockets that one worker can be handed.
+MAX_FORWARDS = MAX_LISTENERS - 1
 
 #: Told once all workers are ready: local address, server, remote port of each forward, in the order of the file.
 Announce = Callable[[list[tuple[str, str, int]]], None]
@@ -36,6 +41,8 @@ class ClientOptions:
     #: Reads the file again, in a thread; raises ``HyperionError``. ``None``: a reload is refused.
     reload: Callable[[], ClientConfig] | None = None
     announce: Announce | None = None
+    #: Directory for the sockets that ``nc`` looks for; ``None``: there are none.
+    runtime: Path | None = None
     entry: str = "hyperion.worker.main:client_worker"
     preload: str = "hyperion.worker.preload"
     timing: Timing = field(default_factory=Timing)
@@ -62,7 +69,11 @@ async def run(config: ClientConfig, options: ClientOptions) -> int:
 
 
 def worker_config(
-    config: ClientConfig, server: ServerEntry, forwards: list[BoundForward], log_settings: LogSettings
+    config: ClientConfig,
+    server: ServerEntry,
+    forwards: list[BoundForward],
+    log_settings: LogSettings,
+    stream_uids: tuple[int, ...] = (),
 ) -> ClientWorkerConfig:
     """What the worker of ``server`` is told first. Raises ``ConfigError`` if that is too much for one worker."""
     message = ClientWorkerConfig(
@@ -75,14 +86,15 @@ def worker_config(
         pool_size=server.pool_size,
         forwards=tuple(ForwardRule(forward.address, forward.entry.remote_port) for forward in forwards),
         log=log_settings,
+        stream_uids=stream_uids,
     )
-    too_many = len(forwards) > MAX_LISTENERS
+    too_many = len(forwards) > MAX_FORWARDS
     try:
         encode(message)
     except ChannelError:
         too_many = True
     if too_many:
-        raise ConfigError(f"{config.path}: too many forwards for {server.name}", hint=f"at most {MAX_LISTENERS} each")
+        raise ConfigError(f"{config.path}: too many forwards for {server.name}", hint=f"at most {MAX_FORWARDS} each")
     return message
 
 
@@ -95,9 +107,13 @@ class Client:
         self._options = options
         self._forwards = bind_forwards(config.forwards)
         self._crew: Crew | None = None
+        self._streams: StreamSockets | None = None
         try:
+            if options.runtime is not None:
+                self._streams = open_streams(options.runtime, required=False)
             self._specs = self._make_specs(config, self._forwards)
-        except ConfigError:
+            self._publish(config)
+        except HyperionError:
             self.close()
             raise
 
@@ -129,11 +145,12 @@ class Client:
         forwards = bind_forwards(new.forwards, self._forwards)
         try:
             specs = self._make_specs(new, forwards)
-        except ConfigError:
+        except HyperionError:
             close_unused(forwards, self._forwards)
             raise
         changed = self._apply(specs)
         close_unused(self._forwards, forwards)
+        self._publish(new)
         self._config, self._forwards, self._specs = new, forwards, specs
         log.event(CONFIG_RELOADED, {"file.path": str(new.path), "hyperion.config.changed": changed})
 
@@ -145,6 +162,15 @@ class Client:
     def close(self) -> None:
         """Stops listening."""
         close_unused(self._forwards, [])
+        if self._streams is not None:
+            self._streams.close()
+
+    def _publish(self, config: ClientConfig) -> None:
+        """Who looks for a server finds it, by its name, its fake address and its real one."""
+        if self._streams is not None:
+            self._streams.commit(
+                {server.name: (str(server.virtual_ip), server.endpoint.host) for server in config.servers}
+            )
 
     def _apply(self, specs: dict[str, Spec]) -> list[str]:
         """Makes the crew what ``specs`` says; the names of the servers that this touches."""
@@ -165,14 +191,16 @@ class Client:
 
     def _make_specs(self, config: ClientConfig, forwards: list[BoundForward]) -> dict[str, Spec]:
         specs = {}
+        streams = {} if self._streams is None else self._streams.prepare(server.name for server in config.servers)
+        uids = callers(config.path) if streams else ()
         for server in config.servers:
             mine = [forward for forward in forwards if forward.entry.server == server.name]
             specs[server.name] = Spec(
                 name=server.name,
                 process_name=f"hyp-{server.name}",
                 entry=self._options.entry,
-                config=worker_config(config, server, mine, self._options.log),
-                listeners=tuple(forward.sock for forward in mine),
+                config=worker_config(config, server, mine, self._options.log, uids),
+                listeners=(*(forward.sock for forward in mine), *([streams[server.name]] if streams else [])),
             )
         return specs
 

@@ -21,8 +21,9 @@ from hyperion.proto.control import (
 )
 from hyperion.worker.connector import Connector, Target
 from hyperion.worker.counters import Counters
-from hyperion.worker.forward import Forward
+from hyperion.worker.forward import Forward, ForwardedStream
 from hyperion.worker.pool import Pool
+from hyperion.worker.streams import StreamSocket
 
 
 class ClientWorker:
@@ -39,9 +40,17 @@ class ClientWorker:
         self._forwards = [
             Forward(self._pool, config.server, rule.local, rule.remote_port, self._counters) for rule in config.forwards
         ]
+        self._calls = StreamSocket(self._pool, config.server, config.stream_uids, self._counters)
+        self._is_called = bool(config.stream_uids)
 
     async def start(self, listeners: list[socket.socket]) -> None:
-        """Accept on the sockets handed over, in the order of the configured forwards, and begin to connect."""
+        """Accept on the sockets handed over, in the order of the configured forwards, and begin to connect.
+
+        The last one is the stream socket, if there is one.
+        """
+        if self._is_called:
+            *listeners, calls = listeners
+            self._calls.start(calls, self._finish_if_drained)
         for forward, listener in zip(self._forwards, listeners, strict=True):
             await forward.start(listener, self._finish_if_drained)
             log.event(LISTENER_STARTED, forward.rule_fields())
@@ -66,31 +75,36 @@ class ClientWorker:
         if self._draining:
             return
         self._draining = True
-        for forward in self._forwards:
-            forward.close()
+        self._close_listeners()
         asyncio.get_running_loop().call_later(timeout, self.stop, "drain")
         self._finish_if_drained()
 
     def stop(self, reason: str) -> None:
         """End every stream and tunnel now."""
         self._draining = True
-        for forward in self._forwards:
-            forward.close()
-            for stream in forward.streams:
-                stream.end(reason)
+        self._close_listeners()
+        for stream in self._streams():
+            stream.end(reason)
         if self._closing is None:
             self._closing = asyncio.get_running_loop().create_task(self._close(reason))
 
     def heartbeat(self) -> Heartbeat:
         """The counters of now."""
-        streams = [stream for forward in self._forwards for stream in forward.streams]
-        running = [(stream.bytes_in, stream.bytes_out) for stream in streams]
+        running = [(stream.bytes_in, stream.bytes_out) for stream in self._streams()]
         return self._counters.heartbeat(len(self._pool.connections), running)
+
+    def _close_listeners(self) -> None:
+        for forward in self._forwards:
+            forward.close()
+        self._calls.close()
+
+    def _streams(self) -> list[ForwardedStream]:
+        return [*(stream for forward in self._forwards for stream in forward.streams), *self._calls.streams]
 
     async def _close(self, reason: str) -> None:
         await self._pool.close(reason)
         self.finished.set()
 
     def _finish_if_drained(self) -> None:
-        if self._draining and not any(forward.streams for forward in self._forwards):
+        if self._draining and not self._streams():
             self.stop("drain")

@@ -11,7 +11,7 @@ import asyncio
 import socket
 import time
 from collections.abc import Callable
-from typing import Final
+from typing import Final, Protocol
 
 from hyperion import log
 from hyperion.events import STREAM_CLOSED, STREAM_DENIED, STREAM_FAILED, STREAM_OPENED
@@ -28,6 +28,27 @@ QUIET: Final = "debug"
 
 #: Connections the kernel may hold for us.
 BACKLOG = 1024
+
+
+class StreamRule(Protocol):
+    """What a forwarded stream asks of whatever accepted it."""
+
+    @property
+    def remote_port(self) -> int:
+        """The port of the server that it leads to."""
+
+    @property
+    def answers(self) -> Deadlines["ForwardedStream"]:
+        """Where it waits for the server's answer."""
+
+    def began(self, stream: "ForwardedStream") -> None:
+        """Its local socket is there."""
+
+    def answered(self, stream: "ForwardedStream") -> None:
+        """The server said yes."""
+
+    def ended(self, stream: "ForwardedStream", reason: str) -> None:
+        """It is over."""
 
 
 class Forward:
@@ -71,7 +92,7 @@ class Forward:
         """The server said yes. It also acknowledged the stream, so another one may be opened."""
         self.answers.remove(stream)
         if log.enabled(QUIET):
-            log.event(STREAM_OPENED, self.fields(stream), level=QUIET)
+            log_opened(self.fields(stream))
         self.pool.serve_waiting()
 
     def ended(self, stream: "ForwardedStream", reason: str) -> None:
@@ -81,18 +102,10 @@ class Forward:
         self._counters.bytes_in += stream.bytes_in
         self._counters.bytes_out += stream.bytes_out
         self.pool.stream_gone(stream)
-        self._log_end(stream, reason)
+        if not stream.established or log.enabled(QUIET):
+            log_ended(stream, self.fields(stream), reason)
         if not self._streams:
             self._drained()
-
-    def _log_end(self, stream: "ForwardedStream", reason: str) -> None:
-        if not stream.established:
-            what = STREAM_DENIED if reason == "egress-policy" else STREAM_FAILED
-            log.event(what, self.fields(stream), reason=reason)
-        elif log.enabled(QUIET):
-            totals = {"source.bytes": stream.bytes_out, "destination.bytes": stream.bytes_in}
-            duration = {"event.duration": int((time.monotonic() - stream.started_at) * 1e9)}
-            log.event(STREAM_CLOSED, self.fields(stream) | totals | duration, reason=reason, level=QUIET)
 
     def rule_fields(self) -> dict[str, object]:
         """The rule, for logs."""
@@ -107,12 +120,27 @@ class Forward:
         return self.rule_fields() | {"hyperion.stream.id": stream.stream_id}
 
 
+def log_opened(fields: dict[str, object]) -> None:
+    """The server said yes; at ``QUIET``."""
+    log.event(STREAM_OPENED, fields, level=QUIET)
+
+
+def log_ended(stream: "ForwardedStream", fields: dict[str, object], reason: str) -> None:
+    """At ``QUIET``, unless it never came about."""
+    if not stream.established:
+        log.event(STREAM_DENIED if reason == "egress-policy" else STREAM_FAILED, fields, reason=reason)
+        return
+    totals = {"source.bytes": stream.bytes_out, "destination.bytes": stream.bytes_in}
+    duration = {"event.duration": int((time.monotonic() - stream.started_at) * 1e9)}
+    log.event(STREAM_CLOSED, fields | totals | duration, reason=reason, level=QUIET)
+
+
 class ForwardedStream(Relay):
     """One local connection on its way to the server."""
 
     __slots__ = ("_forward", "established", "stream_id")
 
-    def __init__(self, forward: Forward) -> None:
+    def __init__(self, forward: StreamRule) -> None:
         super().__init__()
         self._forward = forward
         #: the server answered OK
@@ -153,6 +181,11 @@ class ForwardedStream(Relay):
             if len(data) > RESPONSE_BYTES:
                 super().on_data(data[RESPONSE_BYTES:])
             self._start()
+
+    def say_first(self, data: bytes) -> None:
+        """Bytes of our own for the local application, before any of the peer's."""
+        if self._transport is not None:
+            self._transport.write(data)
 
     def relay_ended(self, reason: str) -> None:
         self._forward.ended(self, reason)

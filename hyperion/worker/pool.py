@@ -101,6 +101,11 @@ class Pool:
         """Those that live, retiring ones included."""
         return [member.connection for member in self._members]
 
+    @property
+    def reason(self) -> str | None:
+        """The last reason for a connection that is missing, a short stable word."""
+        return self._reason
+
     def start(self) -> None:
         """Begin to connect."""
         for _ in range(self._size):

@@ -43,7 +43,7 @@ def reset_at_close(sock: socket.socket) -> None:
 
 def _set_linger(sock: socket.socket | None, value: bytes) -> None:
     if sock is not None:
-        with contextlib.suppress(OSError):  # already gone
+        with contextlib.suppress(OSError, ValueError):  # already gone; the latter is uvloop's word for it
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, value)
 
 

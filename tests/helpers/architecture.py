@@ -25,6 +25,7 @@ BASE_MODULES = frozenset(
         "loop",
         "paths",
         "privileges",
+        "rendezvous",
         "running",
     }
 )

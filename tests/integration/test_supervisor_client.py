@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from hyperion.supervisor.process import MAX_LISTENERS
+from hyperion.supervisor.client import MAX_FORWARDS
 from tests.helpers.supervised import Supervised, ask, open_pidfds, supervised, wait_until_ended
 
 LOOPS = pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
@@ -160,14 +160,14 @@ def test_a_local_address_in_use_is_an_error_at_the_start(settings: Path) -> None
 
 
 def test_too_many_forwards_for_one_worker_are_an_error_at_the_start(settings: Path) -> None:
-    forwards = [["127.0.0.1:0", "web1", 1]] * (MAX_LISTENERS + 1)
+    forwards = [["127.0.0.1:0", "web1", 1]] * (MAX_FORWARDS + 1)
     with supervised("client", settings, {**BOTH, "forwards": forwards}) as program:
         assert program.wait() == 78
         assert "too many forwards for web1" in program.lines[-1]["failed"]
 
 
 def test_as_many_forwards_as_one_worker_can_have(settings: Path) -> None:
-    forwards = [["127.0.0.1:0", "web1", 1]] * MAX_LISTENERS
+    forwards = [["127.0.0.1:0", "web1", 1]] * MAX_FORWARDS
     with supervised("client", settings, {**BOTH, "forwards": forwards}) as program:
         ask(ports(program)[-1])
 

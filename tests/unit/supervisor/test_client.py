@@ -1,4 +1,5 @@
 import json
+import os
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,10 +8,10 @@ import pytest
 
 from hyperion.config import ClientConfig, Endpoint, ForwardEntry
 from hyperion.errors import CannotCreateError, ConfigError
-from hyperion.proto.control import ForwardRule, LogSettings
-from hyperion.supervisor.client import Client, ClientOptions, worker_config
+from hyperion.proto.control import ClientWorkerConfig, ForwardRule, LogSettings
+from hyperion.rendezvous import meetings
+from hyperion.supervisor.client import MAX_FORWARDS, Client, ClientOptions, worker_config
 from hyperion.supervisor.forwards import BoundForward
-from hyperion.supervisor.process import MAX_LISTENERS
 from tests.helpers.supervise import client_config, key
 
 FORWARDS = [["127.0.0.1:0", "web1", 22], ["127.0.0.1:0", "db1", 5432]]
@@ -40,9 +41,9 @@ def test_what_a_worker_is_told(config: ClientConfig, bound: BoundForward) -> Non
 
 
 def test_more_forwards_than_a_worker_can_have(config: ClientConfig, bound: BoundForward) -> None:
-    worker_config(config, config.servers[0], [bound] * MAX_LISTENERS, LogSettings())
+    worker_config(config, config.servers[0], [bound] * MAX_FORWARDS, LogSettings())
     with pytest.raises(ConfigError, match="too many forwards for web1"):
-        worker_config(config, config.servers[0], [bound] * (MAX_LISTENERS + 1), LogSettings())
+        worker_config(config, config.servers[0], [bound] * (MAX_FORWARDS + 1), LogSettings())
 
 
 def test_before_it_runs_it_listens_already(config: ClientConfig) -> None:
@@ -79,4 +80,35 @@ async def test_a_reload_nobody_prepared_is_refused(config: ClientConfig) -> None
     client = Client(config, ClientOptions())
     with pytest.raises(ConfigError, match="cannot reload"):
         await client.reload()
+    client.close()
+
+
+def test_streams_are_published_and_leave_nothing_behind(config: ClientConfig, tmp_path: Path) -> None:
+    runtime = tmp_path / "run"
+    client = Client(config, ClientOptions(runtime=runtime))
+    found = meetings([str(runtime)])
+    assert [(each.name, each.addresses) for each in found] == [
+        ("web1", ("10.99.0.10", "127.0.0.1")),
+        ("db1", ("10.99.0.11", "127.0.0.1")),
+    ]
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.connect(found[0].path)
+    client.close()
+    assert list(runtime.iterdir()) == []
+
+
+def test_no_place_for_streams_costs_only_them(config: ClientConfig, tmp_path: Path) -> None:
+    runtime = tmp_path / "run"
+    runtime.write_text("a file", encoding="utf-8")
+    client = Client(config, ClientOptions(runtime=runtime))
+    assert client.started()
+    client.close()
+
+
+def test_a_worker_is_handed_its_stream_socket_last(config: ClientConfig, tmp_path: Path) -> None:
+    client = Client(config, ClientOptions(runtime=tmp_path / "run"))
+    for spec in client._specs.values():
+        assert isinstance(spec.config, ClientWorkerConfig)
+        assert os.getuid() in spec.config.stream_uids
+        assert [sock.family for sock in spec.listeners] == [socket.AF_INET, socket.AF_UNIX]
     client.close()

@@ -1,0 +1,120 @@
+"""Where a running client can be met: its directory of stream sockets, and how to call one of its workers.
+
+Each client has a directory ``streams-PID`` of its own below the runtime directory, so that two of them do not quarrel;
+in it one socket for each server, the file ``index`` with their names, and ``lock``, held as long as the client lives.
+The names are in a file because a server's name may have 64 characters of anything printable, and a Unix socket's path
+has at most 107 bytes.
+
+Knows that layout and the call (``hyperion.proto.handover``). Refuses to know who binds and who answers. Imported by
+``nc``, whose start-up somebody waits for, so it imports little.
+"""
+
+import contextlib
+import os
+import socket
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+from hyperion.proto.handover import encode_handover
+
+#: Whether this system has what stream sockets need: Unix sockets that can hand over descriptors.
+AVAILABLE = hasattr(socket, "AF_UNIX") and hasattr(socket, "send_fds")
+
+#: Name of a client's directory, in front of its process id.
+PREFIX = "streams-"
+INDEX = "index"
+LOCK = "lock"
+
+#: Longest index that is read, bytes: more servers than anybody has.
+MAX_INDEX_BYTES = 1024 * 1024
+#: Longest path of a Unix socket, bytes: ``sun_path`` has 108 on Linux, 104 on BSD and macOS, one of them for the end.
+MAX_PATH_BYTES = 103
+
+#: Appended to a server's name where something wants a domain name.
+SUFFIX = ".hyperion"
+
+
+class Meeting(NamedTuple):
+    """One server of a running client: its name, the socket of its worker, and the addresses that stand for it."""
+
+    name: str
+    path: str
+    addresses: tuple[str, ...] = ()
+
+
+def render_index(meetings: Iterable[Meeting]) -> str:
+    """One line for each: file name, server name, addresses, separated by spaces (which a name does not have)."""
+    return "".join(
+        " ".join((os.path.basename(meeting.path), meeting.name, *meeting.addresses)) + "\n" for meeting in meetings
+    )
+
+
+def read_index(directory: str) -> list[Meeting]:
+    """What ``render_index`` wrote there; nothing if there is nothing to read."""
+    try:
+        with open(os.path.join(directory, INDEX), encoding="utf-8") as file:
+            lines = file.read(MAX_INDEX_BYTES).splitlines()
+    except (OSError, UnicodeError):
+        return []
+    words = [line.split(" ") for line in lines]
+    return [Meeting(word[1], os.path.join(directory, word[0]), tuple(word[2:])) for word in words if len(word) > 1]
+
+
+def meetings(runtime_directories: Iterable[str]) -> list[Meeting]:
+    """Of every client that runs, or did, the one started last first."""
+    found: list[tuple[float, str]] = []
+    for runtime in runtime_directories:
+        with contextlib.suppress(OSError), os.scandir(runtime) as entries:
+            found += [
+                (entry.stat().st_mtime, entry.path)
+                for entry in entries
+                if entry.name.startswith(PREFIX) and entry.is_dir(follow_symlinks=False)
+            ]
+    return [meeting for _, directory in sorted(found, reverse=True) for meeting in read_index(directory)]
+
+
+def matching(name: str, candidates: Iterable[Meeting]) -> list[Meeting]:
+    """Those that ``name`` means: the name as it is; else in any case (ssh lowers it) and with ``.hyperion``; else an
+    address."""
+    everything = list(candidates)
+    exact = [meeting for meeting in everything if meeting.name == name]
+    if exact:
+        return exact
+    folded = fold(name)
+    return [meeting for meeting in everything if folded == fold(meeting.name)] or [
+        meeting for meeting in everything if name in meeting.addresses
+    ]
+
+
+def fold(name: str) -> str:
+    """What is equal for two spellings of one name."""
+    return name.casefold().removesuffix(".").removesuffix(SUFFIX)
+
+
+def call(meeting: Meeting, port: int, local: socket.socket, preamble: bytes = b"") -> socket.socket:
+    """Asks for a stream to ``port`` and hands ``local`` over; on the socket returned come answer and ending.
+
+    Blocks for microseconds. Raises ``OSError`` where nobody listens.
+    """
+    control = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        with short(meeting.path) as path:
+            control.connect(path)
+        socket.send_fds(control, [encode_handover(port, preamble)], [local.fileno()])
+    except BaseException:
+        control.close()
+        raise
+    return control
+
+
+@contextlib.contextmanager
+def short(path: str) -> Iterator[str]:
+    """A name for ``path`` that fits into ``sun_path``, for the time of the block. Raises ``OSError``."""
+    if len(os.fsencode(path)) <= MAX_PATH_BYTES:
+        yield path
+        return
+    directory = os.open(os.path.dirname(path), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield f"/proc/self/fd/{directory}/{os.path.basename(path)}"
+    finally:
+        os.close(directory)

@@ -1,0 +1,294 @@
+"""The worker's end of its Unix socket: local programs (``nc``, the SOCKS child) hand over a socket and get a stream.
+
+Knows: who may call, the request, the answer, the ending (``hyperion.proto.handover``). Refuses to know: what is relayed
+(``forward`` does that, as for a local listener) and where the socket lies (the supervisor bound it).
+"""
+
+import asyncio
+import contextlib
+import os
+import socket
+import struct
+from collections.abc import Callable
+from typing import Final
+
+from hyperion import log
+from hyperion.events import STREAM_DENIED
+from hyperion.proto.handover import MAX_REASON_BYTES, Answer, Ending, Handover, decode_handover
+from hyperion.worker.counters import Counters
+from hyperion.worker.deadlines import Deadlines
+from hyperion.worker.forward import QUIET, ForwardedStream, log_ended, log_opened
+from hyperion.worker.pool import OPEN_TIMEOUT, Pool
+from hyperion.worker.relay import reset_at_close
+
+#: Callers that are accepted in one turn of the loop.
+ACCEPT_BURST: Final = 64
+#: Seconds that a caller has for its request, which is some bytes that it sends at once.
+REQUEST_TIMEOUT: Final = 5.0
+#: Seconds until the next try after the process had no descriptor left.
+ACCEPT_PAUSE: Final = 0.1
+
+#: ``struct ucred`` of unix(7): process, user, group.
+_UCRED: Final = struct.Struct("3i")
+
+#: What a stream that ended before it was established means to the caller.
+_ANSWERS: Final = {"egress-policy": Answer.DENIED, "unreachable": Answer.UNREACHABLE}
+
+
+class StreamSocket:
+    """The listening socket of one server. ``uids``: users who may call; where the kernel does not tell, the directory
+    that the socket lies in decides alone."""
+
+    def __init__(self, pool: Pool, server: str, uids: tuple[int, ...], counters: Counters) -> None:
+        self.pool = pool
+        self.server = server
+        self.uids = uids
+        self.counters = counters
+        self.answers: Deadlines[ForwardedStream] = Deadlines(OPEN_TIMEOUT, lambda stream: stream.end("timeout"))
+        self.requests: Deadlines[Caller] = Deadlines(REQUEST_TIMEOUT, lambda caller: caller.close())
+        self._listener: socket.socket | None = None
+        self._callers: set[Caller] = set()
+        self._drained: Callable[[], None] = lambda: None
+
+    @property
+    def streams(self) -> list[ForwardedStream]:
+        """Those that are under way."""
+        return [caller.stream for caller in self._callers if caller.stream is not None]
+
+    def start(self, listener: socket.socket, drained: Callable[[], None]) -> None:
+        """Accept on ``listener``; ``drained`` is called whenever the last caller left."""
+        self._drained = drained
+        self._listener = listener
+        listener.setblocking(False)
+        self._watch()
+
+    def close(self) -> None:
+        """Accept no more; who has not asked yet is sent away."""
+        if self._listener is not None:
+            asyncio.get_running_loop().remove_reader(self._listener.fileno())
+            self._listener.close()
+            self._listener = None
+        for caller in list(self._callers):
+            if not caller.asked:
+                caller.close()
+
+    def left(self, caller: "Caller") -> None:
+        """This caller is gone, and its stream too."""
+        self.requests.remove(caller)
+        self._callers.discard(caller)
+        if not self._callers:
+            self._drained()
+
+    def _watch(self) -> None:
+        if self._listener is not None:
+            asyncio.get_running_loop().add_reader(self._listener.fileno(), self._accept)
+
+    def _accept(self) -> None:
+        listener = self._listener
+        if listener is None:
+            return
+        for _ in range(ACCEPT_BURST):
+            try:
+                control, _ = listener.accept()
+            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                return
+            except OSError:  # no descriptor left: those that end will free some
+                loop = asyncio.get_running_loop()
+                loop.remove_reader(listener.fileno())
+                loop.call_later(ACCEPT_PAUSE, self._watch)
+                return
+            self._receive(control)
+
+    def _receive(self, control: socket.socket) -> None:
+        if not self._is_welcome(control):
+            log.event(STREAM_DENIED, {"hyperion.server.name": self.server}, reason="not-permitted")
+            control.close()
+            return
+        caller = Caller(self, control)
+        self._callers.add(caller)
+        self.requests.add(caller)
+        caller.start()
+
+    def _is_welcome(self, control: socket.socket) -> bool:
+        if not hasattr(socket, "SO_PEERCRED"):
+            return True
+        _, user, _ = _UCRED.unpack(control.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size))
+        return user in self.uids
+
+
+class Caller:
+    """One call, from its request to the end of its stream. The stream sees it as the rule that it belongs to."""
+
+    def __init__(self, owner: StreamSocket, control: socket.socket) -> None:
+        self.remote_port = 0
+        self.stream: ForwardedStream | None = None
+        #: the whole request is there
+        self.asked = False
+        self._owner = owner
+        self._control: socket.socket | None = control
+        self._request = bytearray()
+        self._preamble = b""
+        self._local: socket.socket | None = None
+        self._attaching: asyncio.Task[None] | None = None
+        self._gone = False
+        control.setblocking(False)
+
+    @property
+    def answers(self) -> Deadlines[ForwardedStream]:
+        """The deadlines of answers, which all callers share."""
+        return self._owner.answers
+
+    def start(self) -> None:
+        """Wait for the request."""
+        assert self._control is not None
+        asyncio.get_running_loop().add_reader(self._control.fileno(), self._readable)
+
+    def close(self) -> None:
+        """The end, for caller and stream."""
+        self._gone = True
+        self._hang_up()
+        if self.stream is not None:
+            self.stream.end("caller-gone")  # comes back here, by ``ended``
+        elif self._attaching is None:
+            self._leave()
+        # else ``began`` sees it: what cancels an attaching half-way may close a descriptor twice
+
+    # --- what a stream asks of its rule
+
+    def began(self, stream: ForwardedStream) -> None:
+        """The handed-over socket is ours: find a tunnel."""
+        self.stream = stream
+        self._owner.counters.streams_total += 1
+        if self._gone:
+            stream.end("caller-gone")
+        else:
+            self._owner.pool.open_stream(stream)
+
+    def answered(self, stream: ForwardedStream) -> None:
+        """The server said yes."""
+        self.answers.remove(stream)
+        if log.enabled(QUIET):
+            log_opened(self._fields(stream))
+        if self._local is not None:
+            reset_at_close(self._local)
+        self._say(bytes((Answer.OK,)))
+        if self._preamble:
+            stream.say_first(self._preamble)
+        self._owner.pool.serve_waiting()
+
+    def ended(self, stream: ForwardedStream, reason: str) -> None:
+        """It is over, one way or the other: say so, and leave."""
+        self.answers.remove(stream)
+        self._owner.counters.bytes_in += stream.bytes_in
+        self._owner.counters.bytes_out += stream.bytes_out
+        self._owner.pool.stream_gone(stream)
+        if not stream.established or log.enabled(QUIET):
+            log_ended(stream, self._fields(stream), reason)
+        if stream.established:
+            self._say(bytes((Ending.CLEAN if reason == "finished" else Ending.BROKEN,)))
+        else:
+            told = self._owner.pool.reason or reason if reason == "no-tunnel" else reason
+            self._say(bytes((_ANSWERS.get(reason, Answer.NO_TUNNEL),)) + told.encode()[:MAX_REASON_BYTES])
+        self.stream = None
+        self._local = None  # its transport closes it
+        self._hang_up()
+        self._leave()
+
+    # --- inside
+
+    def _readable(self) -> None:
+        """A part of the request; or, behind it, the end: a SOCKS child leaves as soon as it has its answer."""
+        assert self._control is not None
+        wanted = decode_handover(self._request)[1]
+        try:
+            # Not inheritable is the rule of ``socket``, but not of descriptors that are received.
+            data, descriptors, _, _ = socket.recv_fds(self._control, max(wanted, 1), 1, socket.MSG_CMSG_CLOEXEC)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError:
+            data, descriptors = b"", []
+        self._keep(descriptors)
+        if self.asked or not data:
+            self._caller_left()
+            return
+        self._request += data
+        request, _ = decode_handover(self._request)
+        if request is not None:
+            self._on_request(request)
+
+    def _caller_left(self) -> None:
+        if self.stream is not None and self.stream.established:
+            self._hang_up()  # nobody wants to know the ending
+        else:
+            self.close()
+
+    def _leave(self) -> None:
+        if self._local is not None:
+            self._local.close()
+            self._local = None
+        self._owner.left(self)
+
+    def _keep(self, descriptors: list[int]) -> None:
+        """The first one is the local end of the stream; one that is no connected stream socket is none."""
+        for descriptor in descriptors:
+            if self._local is not None or (sock := _stream_socket(descriptor)) is None:
+                os.close(descriptor)
+            else:
+                self._local = sock
+
+    def _on_request(self, request: Handover) -> None:
+        self.asked = True
+        self._owner.requests.remove(self)
+        if self._local is None:
+            self.close()
+            return
+        self.remote_port, self._preamble = request
+        self._attaching = asyncio.get_running_loop().create_task(self._attach(self._local))
+
+    async def _attach(self, local: socket.socket) -> None:
+        local.setblocking(False)
+        try:
+            await asyncio.get_running_loop().connect_accepted_socket(lambda: ForwardedStream(self), local)
+        except OSError:
+            self._gone = True
+        self._attaching = None
+        if self._gone and self.stream is None:
+            self._hang_up()
+            self._leave()
+
+    def _say(self, data: bytes) -> None:
+        """Some bytes into a buffer that nothing else is in. A caller that left need not hear."""
+        if self._control is not None:
+            with contextlib.suppress(OSError):
+                self._control.send(data)
+
+    def _hang_up(self) -> None:
+        if self._control is not None:
+            asyncio.get_running_loop().remove_reader(self._control.fileno())
+            self._control.close()
+            self._control = None
+
+    def _fields(self, stream: ForwardedStream) -> dict[str, object]:
+        return {
+            "hyperion.server.name": self._owner.server,
+            "destination.port": self.remote_port,
+            "hyperion.stream.id": stream.stream_id,
+        }
+
+
+def _stream_socket(descriptor: int) -> socket.socket | None:
+    """The socket behind ``descriptor``, which it then owns; ``None`` if it is anything else."""
+    try:
+        sock = socket.socket(fileno=descriptor)
+    except OSError:
+        return None
+    try:
+        sock.getpeername()
+    except OSError:
+        connected = False
+    else:
+        connected = sock.type == socket.SOCK_STREAM
+    if connected:
+        return sock
+    sock.detach()
+    return None
