@@ -6,6 +6,7 @@ process and breaks netlink libraries. Knows nothing of what runs.
 
 import asyncio
 import importlib
+import sys
 from collections.abc import Callable, Coroutine
 from types import ModuleType
 from typing import Any, Literal, TypeVar
@@ -21,17 +22,27 @@ MIN_UVLOOP = (0, 23)
 Result = TypeVar("Result")
 
 
-def run(main: Callable[[], Coroutine[Any, Any, Result]], *, loop: LoopChoice = "auto") -> Result:
+def run(
+    main: Callable[[], Coroutine[Any, Any, Result]], *, loop: LoopChoice = "auto", watches_sockets: bool = False
+) -> Result:
     """Runs ``main()`` to its end on a fresh loop and returns what it returns.
 
-    ``auto`` takes uvloop where it is installed. Raises ``ConfigError`` when the installed uvloop is too old to be safe
-    (also with ``auto``: silently slower would hide it), ``UsageError`` when ``uvloop`` is asked for and missing.
+    ``auto`` takes uvloop where it is installed. ``watches_sockets``: ``main`` needs ``add_reader``, which the usual
+    loop of Windows lacks (the one that has it knows no pipes). Raises ``ConfigError`` when the installed uvloop is too
+    old to be safe (also with ``auto``: silently slower would hide it), ``UsageError`` when ``uvloop`` is asked for and
+    missing.
     """
     uvloop = None if loop == "asyncio" else find_uvloop()
     if uvloop is None and loop == "uvloop":
         raise UsageError("uvloop is not installed", hint="install it, or choose the loop 'auto'")
-    with asyncio.Runner(loop_factory=None if uvloop is None else uvloop.new_event_loop) as runner:
+    factory = _plain_loop(watches_sockets=watches_sockets) if uvloop is None else uvloop.new_event_loop
+    with asyncio.Runner(loop_factory=factory) as runner:
         return runner.run(main())
+
+
+def _plain_loop(*, watches_sockets: bool) -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """None is whatever the platform likes best."""
+    return asyncio.SelectorEventLoop if watches_sockets and sys.platform == "win32" else None
 
 
 def find_uvloop() -> ModuleType | None:

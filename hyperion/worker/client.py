@@ -22,6 +22,7 @@ from hyperion.proto.control import (
 from hyperion.worker.connector import Connector, Target
 from hyperion.worker.counters import Counters
 from hyperion.worker.forward import Forward, ForwardedStream
+from hyperion.worker.poller import new_poller
 from hyperion.worker.pool import Pool
 from hyperion.worker.streams import StreamSocket
 
@@ -33,14 +34,16 @@ class ClientWorker:
         self._tell = tell
         self.finished = asyncio.Event()
         self._counters = Counters()
+        self._poller = new_poller()
         self._draining = False
         self._closing: asyncio.Task[None] | None = None
         target = Target(config.server, config.host, config.port, config.server_public, config.static_secret, config.psk)
         self._pool = Pool(Connector(target), config.pool_size, tell)
         self._forwards = [
-            Forward(self._pool, config.server, rule.local, rule.remote_port, self._counters) for rule in config.forwards
+            Forward(self._pool, self._poller, config.server, rule.local, rule.remote_port, self._counters)
+            for rule in config.forwards
         ]
-        self._calls = StreamSocket(self._pool, config.server, config.stream_uids, self._counters)
+        self._calls = StreamSocket(self._pool, self._poller, config.server, config.stream_uids, self._counters)
         self._is_called = bool(config.stream_uids)
 
     async def start(self, listeners: list[socket.socket]) -> None:
@@ -52,7 +55,7 @@ class ClientWorker:
             *listeners, calls = listeners
             self._calls.start(calls, self._finish_if_drained)
         for forward, listener in zip(self._forwards, listeners, strict=True):
-            await forward.start(listener, self._finish_if_drained)
+            forward.start(listener, self._finish_if_drained)
             log.event(LISTENER_STARTED, forward.rule_fields())
         self._pool.start()
 
@@ -103,6 +106,7 @@ class ClientWorker:
 
     async def _close(self, reason: str) -> None:
         await self._pool.close(reason)
+        self._poller.close()
         self.finished.set()
 
     def _finish_if_drained(self) -> None:

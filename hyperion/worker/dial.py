@@ -6,13 +6,16 @@ Knows: the request and its answers. Refuses to know: who the admin is; it asks i
 Source: WIRE section 9.
 """
 
-import asyncio
+import errno
+import socket
 from typing import Protocol
 
 from hyperion.proto.connect import REQUEST_BYTES, ConnectStatus, decode_request
 from hyperion.proto.yamux.stream import YamuxStream
-from hyperion.worker.connection import TunnelConnection, as_transport
-from hyperion.worker.relay import Relay, reset_at_close
+from hyperion.worker.connecting import Connecting
+from hyperion.worker.connection import TunnelConnection
+from hyperion.worker.poller import Poller
+from hyperion.worker.relay import Relay
 
 #: Where every stream leads. Never ::1 and never another host: a server gives access to itself only.
 TARGET_HOST = "127.0.0.1"
@@ -22,6 +25,7 @@ class DialPolicy(Protocol):
     """What a served stream asks of its session."""
 
     draining: bool
+    poller: Poller
 
     def allows(self, port: int) -> bool:
         """May this stream's admin reach the port, now?"""
@@ -42,7 +46,7 @@ class ServedStream(Relay):
         super().__init__()
         self._policy = policy
         self._early = bytearray()  # the request, and what a hasty client sends behind it; bounded by its credit
-        self._dialing: asyncio.Task[None] | None = None
+        self._dialing: Connecting | None = None
         #: the destination, once it is known
         self.port: int | None = None
         self.stream_id = stream.id
@@ -63,33 +67,11 @@ class ServedStream(Relay):
             del self._early[:REQUEST_BYTES]
             self._on_request(self.port)
 
-    def on_reset(self, reason: str) -> None:
-        if self._dialing is not None:
-            self._dialing.cancel()
-        super().on_reset(reason)
-
     def relay_ended(self, reason: str) -> None:
-        self._policy.stream_ended(self, reason)
-
-    def end(self, reason: str) -> None:
         if self._dialing is not None:
             self._dialing.cancel()
-        super().end(reason)
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        super().connection_made(transport)
-        connection, stream = self.connection, self.stream
-        if connection is None or stream is None:  # reset while we dialled
-            as_transport(transport).abort()
-            return
-        reset_at_close(transport.get_extra_info("socket"))
-        connection.send(stream, bytes((ConnectStatus.OK,)))
-        connection.consumed(stream, REQUEST_BYTES)
-        self._policy.stream_opened(self)
-        early, self._early = self._early, bytearray()
-        if early:
-            self._deliver(memoryview(early))
-        self._start()
+            self._dialing = None
+        self._policy.stream_ended(self, reason)
 
     def _on_request(self, port: int) -> None:
         if not self._policy.allows(port):
@@ -97,18 +79,27 @@ class ServedStream(Relay):
         elif self._policy.draining:
             self._refuse(ConnectStatus.UNREACHABLE, "drain")
         else:
-            assert self.connection is not None
-            self._dialing = self.connection.loop.create_task(self._dial(port))
+            # kept until it is done or given up; a connection made at once is told before this line is
+            dialing = Connecting((TARGET_HOST, port), self._policy.poller, self._on_dialed)
+            self._dialing = None if self._ended or self._started else dialing
 
-    async def _dial(self, port: int) -> None:
-        try:
-            await asyncio.get_running_loop().create_connection(lambda: self, TARGET_HOST, port)
-        except OSError as error:
-            self._refuse(
-                ConnectStatus.UNREACHABLE, "refused" if isinstance(error, ConnectionRefusedError) else "unreachable"
-            )
-        finally:
-            self._dialing = None
+    def _on_dialed(self, sock: socket.socket | None, error: int) -> None:
+        """The target answered, or will not."""
+        self._dialing = None
+        if sock is None:
+            self._refuse(ConnectStatus.UNREACHABLE, "refused" if error == errno.ECONNREFUSED else "unreachable")
+            return
+        connection, stream = self.connection, self.stream
+        assert connection is not None  # else ``relay_ended`` would have given it up
+        assert stream is not None
+        self._take(sock, self._policy.poller)
+        connection.send(stream, bytes((ConnectStatus.OK,)))
+        connection.consumed(stream, REQUEST_BYTES)
+        self._policy.stream_opened(self)
+        early, self._early = self._early, bytearray()
+        if early:
+            self._deliver(memoryview(early))
+        self._start()
 
     def _refuse(self, status: ConnectStatus, reason: str) -> None:
         """Say no and reset: the answer still arrives, it is in front of the reset."""

@@ -7,7 +7,6 @@ The local application sees its connection accepted at once; if the server says n
 reset.
 """
 
-import asyncio
 import socket
 import time
 from collections.abc import Callable
@@ -16,22 +15,25 @@ from typing import Final, Protocol
 from hyperion import log
 from hyperion.events import STREAM_CLOSED, STREAM_DENIED, STREAM_FAILED, STREAM_OPENED
 from hyperion.proto.connect import RESPONSE_BYTES, ConnectError, ConnectStatus, decode_response, encode_request
+from hyperion.worker.acceptor import Acceptor
 from hyperion.worker.connection import TunnelConnection
 from hyperion.worker.counters import Counters
 from hyperion.worker.deadlines import Deadlines
+from hyperion.worker.poller import Poller
 from hyperion.worker.pool import OPEN_TIMEOUT, Pool
-from hyperion.worker.relay import Relay, reset_at_close
+from hyperion.worker.relay import Relay
 
 #: Streams that go well are the server's to record, which knows who came. A client says so only when asked for details:
 #: two lines a stream would halve the rate at which it opens them.
 QUIET: Final = "debug"
 
-#: Connections the kernel may hold for us.
-BACKLOG = 1024
-
 
 class StreamRule(Protocol):
     """What a forwarded stream asks of whatever accepted it."""
+
+    @property
+    def poller(self) -> Poller:
+        """Watches its local socket."""
 
     @property
     def remote_port(self) -> int:
@@ -54,14 +56,17 @@ class StreamRule(Protocol):
 class Forward:
     """One rule: a local listening socket and the port of the server it leads to."""
 
-    def __init__(self, pool: Pool, server: str, local: str, remote_port: int, counters: Counters) -> None:
+    def __init__(
+        self, pool: Pool, poller: Poller, server: str, local: str, remote_port: int, counters: Counters
+    ) -> None:
         self.pool = pool
+        self.poller = poller
         self.remote_port = remote_port
         self.answers: Deadlines[ForwardedStream] = Deadlines(OPEN_TIMEOUT, lambda stream: stream.end("timeout"))
         self._server = server
         self._local = local
         self._counters = counters
-        self._listener: asyncio.Server | None = None
+        self._acceptor: Acceptor | None = None
         self._streams: set[ForwardedStream] = set()
         self._drained: Callable[[], None] = lambda: None
 
@@ -70,17 +75,18 @@ class Forward:
         """Those that are under way."""
         return list(self._streams)
 
-    async def start(self, listener: socket.socket, drained: Callable[[], None]) -> None:
-        """Accept on ``listener``; ``drained`` is called whenever the last stream ended."""
+    def start(self, listener: socket.socket, drained: Callable[[], None]) -> None:
+        """Accept on ``listener``, any listening stream socket; ``drained`` is called whenever the last stream ended.
+
+        Raises OSError if it does not listen.
+        """
         self._drained = drained
-        reset_at_close(listener)  # those that are accepted inherit it, at no cost for each
-        loop = asyncio.get_running_loop()
-        self._listener = await loop.create_server(lambda: ForwardedStream(self), sock=listener, backlog=BACKLOG)
+        self._acceptor = Acceptor(listener, self.poller, lambda sock: ForwardedStream(self, sock).begin())
 
     def close(self) -> None:
         """Accept no more."""
-        if self._listener is not None:
-            self._listener.close()
+        if self._acceptor is not None:
+            self._acceptor.close()
 
     def began(self, stream: "ForwardedStream") -> None:
         """A local application connected."""
@@ -140,16 +146,19 @@ class ForwardedStream(Relay):
 
     __slots__ = ("_forward", "established", "stream_id")
 
-    def __init__(self, forward: StreamRule) -> None:
+    def __init__(self, forward: StreamRule, sock: socket.socket) -> None:
         super().__init__()
         self._forward = forward
         #: the server answered OK
         self.established = False
         self.stream_id: int | None = None
+        self._take(sock, forward.poller)
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        super().connection_made(transport)
+    def begin(self) -> None:
+        """Ask for a stream, and hear already what the application has to say."""
         self._forward.began(self)
+        if self._local is not None:  # there may be no tunnel, and no hope for one
+            self._local.resume_reading()
 
     def carry(self, connection: TunnelConnection) -> None:
         """The pool found a connection: ask the server.
@@ -184,8 +193,8 @@ class ForwardedStream(Relay):
 
     def say_first(self, data: bytes) -> None:
         """Bytes of our own for the local application, before any of the peer's."""
-        if self._transport is not None:
-            self._transport.write(data)
+        if self._local is not None:
+            self._local.write(memoryview(data))
 
     def relay_ended(self, reason: str) -> None:
         self._forward.ended(self, reason)

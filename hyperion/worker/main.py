@@ -81,7 +81,7 @@ def _run(channel_socket: socket.socket, listeners: list[socket.socket], service:
     gc.set_threshold(GC_THRESHOLD)
     keep_freed_memory()
     try:
-        code = loop.run(lambda: _serve(channel_socket, listeners, service))
+        code = loop.run(lambda: _serve(channel_socket, listeners, service), watches_sockets=True)
     finally:
         log.close()
     raise SystemExit(code)

@@ -32,6 +32,7 @@ from hyperion.worker.counters import Counters
 from hyperion.worker.egress import Admins
 from hyperion.worker.expiry import ExpiryWatch
 from hyperion.worker.gate import Gate
+from hyperion.worker.poller import new_poller
 from hyperion.worker.session import ServedSession
 
 #: Connections the kernel may hold for us; a burst of clients after a restart fits.
@@ -54,6 +55,7 @@ class ServerWorker:
         self.meter = RejectionMeter()
         self.finished = asyncio.Event()
         self._counters = Counters()
+        self._poller = new_poller()
         self._sessions: set[ServedSession] = set()
         self._expiry = ExpiryWatch(lambda: self._sessions)
         self._listener: asyncio.Server | None = None
@@ -109,7 +111,9 @@ class ServerWorker:
     # --- Reception
 
     def admitted(self, connection: TunnelConnection, rule: AdminRule, source: tuple[str, int]) -> Session:
-        session = ServedSession(connection, rule, source, self._counters, self._session_changed, self._tell)
+        session = ServedSession(
+            connection, rule, source, self._counters, self._poller, self._session_changed, self._tell
+        )
         self._sessions.add(session)
         session.draining = self._draining
         if rule.expires is not None:
@@ -127,6 +131,7 @@ class ServerWorker:
     def _finish_if_drained(self) -> None:
         if self._draining and not self._sessions:
             self._expiry.close()
+            self._poller.close()
             self.finished.set()
 
     def _apply(self, policy: ServerPolicy) -> None:

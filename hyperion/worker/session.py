@@ -29,6 +29,7 @@ from hyperion.worker.counters import Counters
 from hyperion.worker.deadlines import Deadlines
 from hyperion.worker.dial import TARGET_HOST, ServedStream
 from hyperion.worker.egress import allowed, user_fields
+from hyperion.worker.poller import Poller
 
 #: Seconds from opening a stream until its target must have answered; a peer that opens streams and says nothing holds
 #: them no longer (WIRE Q18).
@@ -50,10 +51,12 @@ class ServedSession(Session):
         rule: AdminRule,
         source: tuple[str, int],
         counters: Counters,
+        poller: Poller,
         changed: Callable[["ServedSession"], None],
         tell: Callable[[SessionOpened | SessionClosed], None],
     ) -> None:
         self.connection = connection
+        self.poller = poller
         self.rule: AdminRule | None = rule
         self.draining = False
         self.public_key = rule.public_key

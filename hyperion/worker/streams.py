@@ -18,8 +18,9 @@ from hyperion.proto.handover import MAX_REASON_BYTES, Answer, Ending, Handover, 
 from hyperion.worker.counters import Counters
 from hyperion.worker.deadlines import Deadlines
 from hyperion.worker.forward import QUIET, ForwardedStream, log_ended, log_opened
+from hyperion.worker.local_socket import make_quick, reset_at_close
+from hyperion.worker.poller import Poller
 from hyperion.worker.pool import OPEN_TIMEOUT, Pool
-from hyperion.worker.relay import reset_at_close
 
 #: Callers that are accepted in one turn of the loop.
 ACCEPT_BURST: Final = 64
@@ -39,8 +40,9 @@ class StreamSocket:
     """The listening socket of one server. ``uids``: users who may call; where the kernel does not tell, the directory
     that the socket lies in decides alone."""
 
-    def __init__(self, pool: Pool, server: str, uids: tuple[int, ...], counters: Counters) -> None:
+    def __init__(self, pool: Pool, poller: Poller, server: str, uids: tuple[int, ...], counters: Counters) -> None:
         self.pool = pool
+        self.poller = poller
         self.server = server
         self.uids = uids
         self.counters = counters
@@ -129,9 +131,12 @@ class Caller:
         self._request = bytearray()
         self._preamble = b""
         self._local: socket.socket | None = None
-        self._attaching: asyncio.Task[None] | None = None
-        self._gone = False
         control.setblocking(False)
+
+    @property
+    def poller(self) -> Poller:
+        """Watches the handed-over socket."""
+        return self._owner.poller
 
     @property
     def answers(self) -> Deadlines[ForwardedStream]:
@@ -145,13 +150,11 @@ class Caller:
 
     def close(self) -> None:
         """The end, for caller and stream."""
-        self._gone = True
         self._hang_up()
         if self.stream is not None:
             self.stream.end("caller-gone")  # comes back here, by ``ended``
-        elif self._attaching is None:
+        else:
             self._leave()
-        # else ``began`` sees it: what cancels an attaching half-way may close a descriptor twice
 
     # --- what a stream asks of its rule
 
@@ -159,10 +162,7 @@ class Caller:
         """The handed-over socket is ours: find a tunnel."""
         self.stream = stream
         self._owner.counters.streams_total += 1
-        if self._gone:
-            stream.end("caller-gone")
-        else:
-            self._owner.pool.open_stream(stream)
+        self._owner.pool.open_stream(stream)
 
     def answered(self, stream: ForwardedStream) -> None:
         """The server said yes."""
@@ -190,7 +190,7 @@ class Caller:
             told = self._owner.pool.reason or reason if reason == "no-tunnel" else reason
             self._say(bytes((_ANSWERS.get(reason, Answer.NO_TUNNEL),)) + told.encode()[:MAX_REASON_BYTES])
         self.stream = None
-        self._local = None  # its transport closes it
+        self._local = None  # the stream closes it
         self._hang_up()
         self._leave()
 
@@ -243,18 +243,8 @@ class Caller:
             self.close()
             return
         self.remote_port, self._preamble = request
-        self._attaching = asyncio.get_running_loop().create_task(self._attach(self._local))
-
-    async def _attach(self, local: socket.socket) -> None:
-        local.setblocking(False)
-        try:
-            await asyncio.get_running_loop().connect_accepted_socket(lambda: ForwardedStream(self), local)
-        except OSError:
-            self._gone = True
-        self._attaching = None
-        if self._gone and self.stream is None:
-            self._hang_up()
-            self._leave()
+        make_quick(self._local)
+        ForwardedStream(self, self._local).begin()
 
     def _say(self, data: bytes) -> None:
         """Some bytes into a buffer that nothing else is in. A caller that left need not hear."""

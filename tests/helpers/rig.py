@@ -219,6 +219,8 @@ class Link:
         with contextlib.suppress(ConnectionError):
             while data := await reader.read(1 << 16):
                 await flowing.wait()
+                if writer.is_closing():  # uvloop raises for it
+                    break
                 writer.write(data)
                 await writer.drain()
         writer.close()

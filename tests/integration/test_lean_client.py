@@ -1,7 +1,9 @@
-"""The client where the optional parts do not exist: no uvloop, no netlink, no TUN, no signals on the loop."""
+"""The client where the optional parts do not exist: no uvloop, no netlink, no TUN, no signals on the loop, no epoll."""
 
 import subprocess
 import sys
+
+import pytest
 
 _TUNNEL = """
 import asyncio, importlib.abc, sys
@@ -23,6 +25,10 @@ asyncio.AbstractEventLoop.add_signal_handler = no_signals
 asyncio.SelectorEventLoop.add_signal_handler = no_signals
 
 from hyperion import loop
+from hyperion.worker import poller
+
+poller.new_poller = getattr(poller, sys.argv[1])
+
 from hyperion.worker import main as worker_main
 from tests.helpers.rig import Rig, echo, service
 
@@ -34,11 +40,13 @@ async def main():
         assert await rig.exchange(data) == data
     return "tunnelled"
 
-print(loop.run(main))
+print(loop.run(main, watches_sockets=True))
 assert not HIDDEN & set(sys.modules)
 """
 
 
-def test_it_tunnels_on_plain_asyncio() -> None:
-    done = subprocess.run([sys.executable, "-c", _TUNNEL], capture_output=True, text=True, timeout=60, check=False)
+@pytest.mark.parametrize("poller", ["EpollPoller", "LoopPoller"])
+def test_it_tunnels_on_plain_asyncio(poller: str) -> None:
+    program = [sys.executable, "-c", _TUNNEL, poller]
+    done = subprocess.run(program, capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "tunnelled\n", "")

@@ -30,6 +30,14 @@ def test_without_uvloop_auto_is_asyncio(monkeypatch: pytest.MonkeyPatch) -> None
         loop.run(name, loop="uvloop")
 
 
+def test_who_watches_sockets_gets_a_loop_that_can_on_windows_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "platform", "win32")
+    assert loop._plain_loop(watches_sockets=True) is asyncio.SelectorEventLoop
+    assert loop._plain_loop(watches_sockets=False) is None
+    monkeypatch.undo()
+    assert loop.run(name, loop="asyncio", watches_sockets=True) == "asyncio"
+
+
 @pytest.mark.parametrize("version", ["0.22.1", "0.19.0", "0"])
 @pytest.mark.parametrize("choice", ["auto", "uvloop"])
 def test_an_unsafe_uvloop_is_refused(version: str, choice: loop.LoopChoice, monkeypatch: pytest.MonkeyPatch) -> None:

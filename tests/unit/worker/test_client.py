@@ -25,7 +25,7 @@ async def test_a_drain_closes_the_listener_and_finishes_what_runs(events: Events
         reader, writer = await talking(rig)
         assert rig.client.handle(Drain(30.0))
         rig.client.drain(30.0)  # said twice
-        await until(lambda: rig.client._forwards[0]._listener is not None)
+        await until(lambda: rig.client._forwards[0]._acceptor is not None)
         with pytest.raises(ConnectionError):
             await rig.open()
         writer.write(b"more")

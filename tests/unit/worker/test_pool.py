@@ -21,6 +21,7 @@ async def test_a_lost_tunnel_comes_back_and_the_listener_lives(events: Events) -
             rig.link.cut()
             await rig.state(lambda state: state.up == 0)
             assert await rig.exchange(b"x") == b"x"  # waited for the tunnel
+            await rig.up(2)
         assert set(events.reasons(TUNNEL_DOWN)) <= {"peer-closed", "connection-lost"}
 
 

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from hyperion.events import STREAM_CLOSED
-from hyperion.worker.relay import LOCAL_HIGH_BYTES
+from hyperion.worker.local_socket import LOCAL_HIGH_BYTES
 from tests.helpers.rig import Events, Rig, ending, hang_up, noise, reset, service, until
 
 pytestmark = pytest.mark.both_loops
@@ -25,13 +25,14 @@ async def test_who_never_reads_holds_a_window_and_no_more(events: Events) -> Non
         writer.transport.pause_reading()  # type: ignore[attr-defined]  # the write transport reads, too
         await until(lambda: rig.client._forwards[0].streams)
         stream = rig.client._forwards[0].streams[0]
-        await until(lambda: stream._write_paused)
+        assert stream._local is not None
+        local = stream._local
+        await until(lambda: local.full)
         window = rig.client_tunnels()[0].tunnel.mux.streams[0].receive_window
         for _ in range(20):
             await asyncio.sleep(0.01)
-            assert stream._transport is not None
-            # what the transport was given before it was full is credited already, and may still wait there
-            assert stream._transport.get_write_buffer_size() <= window.maximum + LOCAL_HIGH_BYTES
+            # what the socket was given before it was full is credited already, and may still wait there
+            assert local.waiting_bytes <= window.maximum + LOCAL_HIGH_BYTES
         await reader.readexactly(0)
         reset(writer)
         await until(lambda: not rig.client._forwards[0].streams)
