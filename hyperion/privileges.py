@@ -1,44 +1,41 @@
-"""Gives up rights, for good: what a process that talks to strangers must not be able to do.
+"""How each process of ours gives up the rights it does not need.
 
-Knows Linux's ``prctl`` and ``capset``. Does not know users: a worker of a supervisor run by root stays user 0, but
-without a single capability (it still owns root's files; the service user that ends this comes from the service manager,
-or from a supervisor that drops before it starts workers). Elsewhere than on Linux only core dumps are switched off.
+* A supervisor that was started with rights keeps a few *permitted* and none in effect (``drop_to``), makes one
+  effective for one call (``raised``), and hands some to a child that needs them (``ambient``).
+* A worker gives up everything, for good (``harden_worker``).
+
+Knows the order of the steps. The system calls are in ``capabilities``, and who the service user is in
+``service_user``. Elsewhere than on Linux only core dumps are switched off.
 
 Everything here holds for the calling thread and those started later: call it before there is a second thread.
 """
 
-import ctypes
+import contextlib
 import os
 import sys
+from collections.abc import Iterator
+
+from hyperion import capabilities
+from hyperion.capabilities import (
+    NONE,
+    PR_SET_DUMPABLE,
+    PR_SET_KEEPCAPS,
+    PR_SET_NO_NEW_PRIVS,
+    PR_SET_PDEATHSIG,
+    Capability,
+    Rights,
+    Sets,
+    prctl,
+)
+from hyperion.service_user import ServiceUser
 
 try:
     import resource
 except ImportError:  # Windows has no resource limits; nothing dumps core there
     resource = None  # type: ignore[assignment]
 
-# prctl(2) options and capset(2) version, from linux/prctl.h and linux/capability.h
-PR_SET_PDEATHSIG = 1
-PR_SET_DUMPABLE = 4
-PR_CAPBSET_READ = 23
-PR_CAPBSET_DROP = 24
-PR_SET_NO_NEW_PRIVS = 38
-PR_CAP_AMBIENT = 47
-PR_CAP_AMBIENT_CLEAR_ALL = 4
-LINUX_CAPABILITY_VERSION_3 = 0x20080522
-
-#: Capability numbers to try: two words of 32 bits are all that ``capset`` can name. Linux 6 knows 41 of them.
-MAX_CAPABILITIES = 64
-
 #: Longest process name the kernel keeps, bytes (TASK_COMM_LEN without its final zero).
 MAX_PROCESS_NAME_BYTES = 15
-
-
-class _CapHeader(ctypes.Structure):
-    _fields_ = (("version", ctypes.c_uint32), ("pid", ctypes.c_int))
-
-
-class _CapData(ctypes.Structure):
-    _fields_ = (("effective", ctypes.c_uint32), ("permitted", ctypes.c_uint32), ("inheritable", ctypes.c_uint32))
 
 
 def harden_worker() -> None:
@@ -48,13 +45,86 @@ def harden_worker() -> None:
     """
     disable_core_dumps()
     if sys.platform == "linux":
-        libc = ctypes.CDLL(None, use_errno=True)
-        # Not dumpable also means that no process of the same user may trace us or read our memory, where keys lie.
-        _prctl(libc, PR_SET_DUMPABLE, 0)
-        _prctl(libc, PR_SET_NO_NEW_PRIVS, 1)
-        _prctl(libc, PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL)
-        _drop_bounding_set(libc)
-        _clear_capabilities(libc)
+        forbid_peeking()
+        prctl(PR_SET_NO_NEW_PRIVS, 1)
+        capabilities.set_ambient()
+        # Needs CAP_SETPCAP. Without it we hold no right that the set could bound, and no_new_privs keeps it so.
+        capabilities.drop_bounding()
+        capabilities.write(Sets())
+
+
+def drop_to(user: ServiceUser | None, keep: Rights = NONE) -> None:
+    """Becomes ``user`` (``None``: stays who it is) with the capabilities ``keep`` permitted and none in effect. For
+    good; a process that the service manager started with ambient capabilities ends in the same state.
+
+    ``keep`` stays inheritable, which ``ambient`` needs; the bounding set is emptied where CAP_SETPCAP allows it (a
+    program executed later gets what ``ambient`` names, whatever the bounding set says). Raises ``PermissionError``,
+    and nothing was changed, if ``keep`` is not permitted.
+    """
+    disable_core_dumps()
+    if sys.platform != "linux":
+        return
+    permitted = capabilities.read().permitted
+    if not keep <= permitted:
+        raise PermissionError(f"capabilities {sorted(map(int, keep - permitted))} are not permitted")
+    # First, because nothing can become inheritable once the bounding set is empty.
+    capabilities.write(Sets(permitted, permitted, keep))
+    capabilities.drop_bounding()
+    if user is not None:
+        _become(user)
+    capabilities.set_ambient()
+    capabilities.write(Sets(NONE, keep, keep))
+    prctl(PR_SET_NO_NEW_PRIVS, 1)
+    forbid_peeking()
+
+
+def _become(user: ServiceUser) -> None:
+    # Without this the kernel clears the permitted set together with user 0.
+    prctl(PR_SET_KEEPCAPS, 1)
+    os.setgroups(user.groups)
+    os.setresgid(user.gid, user.gid, user.gid)
+    os.setresuid(user.uid, user.uid, user.uid)
+    prctl(PR_SET_KEEPCAPS, 0)
+
+
+def held(rights: Rights) -> Rights:
+    """Those of ``rights`` that are permitted."""
+    return rights & capabilities.read().permitted if sys.platform == "linux" else NONE
+
+
+@contextlib.contextmanager
+def raised(capability: Capability) -> Iterator[None]:
+    """``capability`` is in effect within the block. Raises ``PermissionError`` if it is not permitted."""
+    before = capabilities.read()
+    capabilities.write(before._replace(effective=before.effective | {capability}))
+    try:
+        yield
+    finally:
+        capabilities.write(before)
+
+
+@contextlib.contextmanager
+def ambient(rights: Rights) -> Iterator[None]:
+    """A program executed within the block starts with ``rights`` in effect, whoever we are. They must be permitted.
+
+    Raises ``PermissionError`` if they are not.
+    """
+    if not rights:
+        yield
+        return
+    before = capabilities.read()
+    capabilities.write(before._replace(inheritable=before.inheritable | rights))
+    try:
+        capabilities.set_ambient(rights)
+        yield
+    finally:
+        capabilities.set_ambient()
+        capabilities.write(before)
+
+
+def forbid_peeking() -> None:
+    """No process of the same user may trace us or read our memory, where keys lie. Linux only."""
+    prctl(PR_SET_DUMPABLE, 0)
 
 
 def disable_core_dumps() -> None:
@@ -68,42 +138,16 @@ def signal_on_parent_death(number: int) -> None:
 
     Raises ``OSError`` for a number that is no signal.
     """
-    _prctl(ctypes.CDLL(None, use_errno=True), PR_SET_PDEATHSIG, number)
+    prctl(PR_SET_PDEATHSIG, number)
 
 
 def set_process_name(name: str) -> None:
     """What ``ps`` and ``top`` show, cut to 15 bytes. Best effort: only Linux has the file, and a sandbox may forbid it.
 
-    Call it before ``harden_worker``: the files of a process that is not dumpable belong to root.
+    Call it before ``forbid_peeking``: the files of a process that is not dumpable belong to root.
     """
     try:
         with open("/proc/self/comm", "wb") as comm:
             comm.write(name.encode("ascii", "replace")[:MAX_PROCESS_NAME_BYTES])
     except OSError:
         return
-
-
-def _drop_bounding_set(libc: ctypes.CDLL) -> None:
-    """Needs CAP_SETPCAP. Without it we hold no right that the set could bound, and no_new_privs keeps it so."""
-    for capability in range(MAX_CAPABILITIES):
-        present = libc.prctl(PR_CAPBSET_READ, capability, 0, 0, 0)
-        if present == 1 and libc.prctl(PR_CAPBSET_DROP, capability, 0, 0, 0) != 0:
-            return
-
-
-def _clear_capabilities(libc: ctypes.CDLL) -> None:
-    header = _CapHeader(LINUX_CAPABILITY_VERSION_3, 0)
-    nothing = (_CapData * 2)()
-    if libc.capset(ctypes.byref(header), ctypes.byref(nothing)) != 0:
-        raise _last_error("capset")
-
-
-def _prctl(libc: ctypes.CDLL, option: int, argument: int) -> None:
-    # The kernel checks that unused arguments are zero, as unsigned longs: ints would leave the upper halves undefined.
-    if libc.prctl(option, *map(ctypes.c_ulong, (argument, 0, 0, 0))) != 0:
-        raise _last_error("prctl")
-
-
-def _last_error(call: str) -> OSError:
-    number = ctypes.get_errno()
-    return OSError(number, f"{call}: {os.strerror(number)}")

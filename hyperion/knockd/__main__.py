@@ -28,10 +28,12 @@ from hyperion.knockd.rights import keep_only_net_admin
 from hyperion.knockd.server import Knockd, check
 from hyperion.knockd.watch import TableWatch
 from hyperion.privileges import set_process_name
+from hyperion.proto.control import PULSE_SECONDS
 from hyperion.proto.control_knockd import (
     Fault,
     KnockdConfig,
     KnockdToSupervisor,
+    Pulse,
     Ready,
     Revoke,
     Stop,
@@ -95,6 +97,7 @@ async def _work(channel: Control, config: KnockdConfig) -> int:
         asyncio.create_task(_obey(channel, knockd)),
         asyncio.create_task(knockd.run(captures)),
         asyncio.create_task(guard.run()),
+        asyncio.create_task(_beat(channel)),
     ]
     done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     codes = [result for task in done if type(result := task.result()) is int]
@@ -109,6 +112,13 @@ async def _obey(channel: Control, knockd: Knockd) -> int:
         else:
             return EXIT_OK if isinstance(message, Stop) else EXIT_BUG
     return EXIT_OK
+
+
+async def _beat(channel: Control) -> None:
+    send = _sender(channel)
+    while True:
+        await asyncio.sleep(PULSE_SECONDS)
+        send(Pulse())
 
 
 def _open(config: KnockdConfig) -> tuple[CaptureSocket, CaptureSocket]:

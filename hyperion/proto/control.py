@@ -17,6 +17,9 @@ from hyperion.proto.admins import Roster
 #: ports, 600 with ten ports of their own, 170 with a hundred. The supervisor refuses a longer one when it reads it.
 MAX_MESSAGE_BYTES = 64 * 1024
 
+#: Seconds between signs of life of every child; the supervisor gives up on one after four of them.
+PULSE_SECONDS = 5.0
+
 
 class Message(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="t"):
     """Base of all control messages."""
@@ -112,6 +115,13 @@ class Heartbeat(Message, frozen=True, tag="heartbeat"):
 
 class Poll(Message, frozen=True, tag="poll"):
     """Somebody wants to know now: answer with a heartbeat, and with the state of the pool where there is one."""
+
+
+class Pulse(Message, frozen=True, tag="pulse"):
+    """The loop of a child with rights (knockd, tund) turns: what it says every ``PULSE_SECONDS`` if it has no counters.
+
+    Not in the unions of workers, who send a ``Heartbeat``.
+    """
 
 
 class TunnelState(Message, frozen=True, tag="tunnel-state"):

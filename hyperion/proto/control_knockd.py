@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from hyperion.proto.control import Fault, LogSettings, Message, Ready, Stop
+from hyperion.proto.control import Fault, LogSettings, Message, Pulse, Ready, Stop
 
 __all__ = [
     "Admitted",
@@ -21,6 +21,7 @@ __all__ = [
     "KnockdConfig",
     "KnockdToSupervisor",
     "LogSettings",
+    "Pulse",
     "Ready",
     "Revoke",
     "Stop",
@@ -85,4 +86,4 @@ class GateState(Message, frozen=True, tag="gate-state"):
 
 
 SupervisorToKnockd = KnockdConfig | Revoke | Stop
-KnockdToSupervisor = Ready | Admitted | KnockCounts | GateState | Fault
+KnockdToSupervisor = Ready | Pulse | Admitted | KnockCounts | GateState | Fault

@@ -1,6 +1,7 @@
 """All children together: who is in, who is leaving, whether all are ready, and how all of them end.
 
-Knows names and counts. Refuses to know why anybody is added or ordered to leave.
+Knows names and counts, and that helpers (``kind``) outlive the workers they help. Refuses to know why anybody is added
+or ordered to leave.
 """
 
 import asyncio
@@ -12,6 +13,7 @@ from hyperion.events import INTERNAL_ERROR
 from hyperion.proto.control import (
     Drain,
     Heartbeat,
+    Message,
     Poll,
     Ready,
     ServerPolicy,
@@ -19,16 +21,18 @@ from hyperion.proto.control import (
     SessionOpened,
     Stop,
     TunnelState,
-    WorkerToSupervisor,
 )
 from hyperion.supervisor.member import Member
 from hyperion.supervisor.process import Launcher
-from hyperion.supervisor.restart import MAX_RESTARTS, RestartBudget, RestartPolicy
+from hyperion.supervisor.restart import BUDGET_WINDOW, MAX_RESTARTS, RestartBudget, RestartPolicy
 from hyperion.supervisor.spec import Spec, Timing
 
 
 class Crew:
-    """The children of one supervisor. ``failed`` holds a ``ChildError`` once the service cannot go on."""
+    """The children of one supervisor. ``failed`` holds a ``ChildError`` once the service cannot go on.
+
+    Workers and helpers have their names apart: a server may well be called "knockd".
+    """
 
     def __init__(self, launcher: Launcher, timing: Timing, changed: Callable[[], None]) -> None:
         """``changed`` is called when ``heartbeats``, ``tunnels`` or ``sessions`` changed."""
@@ -42,6 +46,7 @@ class Crew:
         self._changed = changed
         self._budget = RestartBudget()
         self._members: dict[str, Member] = {}
+        self._helpers: dict[str, Member] = {}
         self._tasks: dict[asyncio.Task[None], Member] = {}
         self._started = False
         #: All have been told to end.
@@ -49,14 +54,20 @@ class Crew:
 
     @property
     def names(self) -> list[str]:
-        """Of those that are in and not leaving."""
+        """Of the workers that are in and not leaving."""
         return list(self._members)
+
+    @property
+    def helpers(self) -> list[str]:
+        """Names of the helpers that are in and not leaving."""
+        return list(self._helpers)
 
     def add(self, spec: Spec) -> None:
         """Starts a child. Whoever had that name must have been told to leave."""
-        assert spec.name not in self._members
-        member = Member(spec, self._launcher, RestartPolicy(self._budget), self._timing, self._heard)
-        self._members[spec.name] = member
+        place = self._place(spec)
+        assert spec.name not in place
+        member = Member(spec, self._launcher, self._policy(spec), self._timing, self._heard)
+        place[spec.name] = member
         # One restart each within a minute must be possible, however many there are.
         self._budget.limit = max(MAX_RESTARTS, len(self._members))
         task = asyncio.create_task(member.run())
@@ -64,16 +75,29 @@ class Crew:
         task.add_done_callback(self._ended)
 
     def retire(self, name: str, timeout: float) -> None:
-        """This one drains and leaves, in ``timeout`` seconds at the latest; its name is free at once."""
+        """This worker drains and leaves, in ``timeout`` seconds at the latest; its name is free at once."""
         self._forget(name)
         self._members.pop(name).leave(Drain(timeout))
 
+    def retire_helper(self, name: str) -> None:
+        """This helper stops and leaves; its name is free at once."""
+        self._helpers.pop(name).leave(Stop())
+
     def reconfigure(self, specs: list[Spec], policy: ServerPolicy) -> None:
-        """The same children under new rules: now, and at each later start."""
+        """The same workers under new rules: now, and at each later start."""
         for spec in specs:
-            member = self._members[spec.name]
-            member.spec = spec
-            member.send(policy)
+            self.update(spec, policy)
+
+    def update(self, spec: Spec, message: Message) -> None:
+        """The same child under new rules: ``message`` says it to the running one, ``spec`` to each later one."""
+        member = self._place(spec)[spec.name]
+        member.spec = spec
+        member.send(message)
+
+    def tell_helper(self, name: str, message: Message) -> None:
+        """To the helper of that name, if it is in and runs."""
+        if (member := self._helpers.get(name)) is not None:
+            member.send(message)
 
     def poll(self) -> None:
         """Asks all for their numbers of now; they arrive as every heartbeat does."""
@@ -82,19 +106,21 @@ class Crew:
 
     async def ready(self) -> None:
         """Returns once all are ready. Waits for ever if one cannot: see ``failed``."""
-        for member in list(self._members.values()):
+        for member in [*self._helpers.values(), *self._members.values()]:
             await member.ready.wait()
         self._started = True
 
     def is_fresh(self) -> bool:
         """Whether every running child was heard of lately."""
-        return all(member.is_fresh() for member in self._members.values())
+        return all(member.is_fresh() for member in [*self._members.values(), *self._helpers.values()])
 
     def leave(self, order: Drain | Stop) -> None:
-        """All end on this order; those that are draining already, too."""
+        """All end on this order; those that are draining already, too. Helpers stop when the workers have left."""
         self.leaving = True
         for member in self._tasks.values():
-            member.leave(order)
+            if not member.spec.kind.is_helper:
+                member.leave(order)
+        self._release_helpers()
 
     def kill(self) -> None:
         """All end now."""
@@ -107,9 +133,24 @@ class Crew:
         while self._tasks:
             await asyncio.wait(list(self._tasks))
 
-    def _heard(self, member: Member, message: WorkerToSupervisor) -> None:
+    def _place(self, spec: Spec) -> dict[str, Member]:
+        return self._helpers if spec.kind.is_helper else self._members
+
+    def _policy(self, spec: Spec) -> RestartPolicy:
+        if not spec.kind.is_helper:
+            return RestartPolicy(self._budget, spec.kind.longest_wait)
+        # Of its own: a storm among the workers must not keep the gate shut, and its short wait may always be kept.
+        return RestartPolicy(RestartBudget(int(BUDGET_WINDOW / spec.kind.longest_wait)), spec.kind.longest_wait)
+
+    def _release_helpers(self) -> None:
+        """Until the last worker has left, its routes and the guard of its gate stay."""
+        if self.leaving and all(member.spec.kind.is_helper for member in self._tasks.values()):
+            for member in self._tasks.values():
+                member.leave(Stop())
+
+    def _heard(self, member: Member, message: Message) -> None:
         name = member.spec.name
-        if self._members.get(name) is not member:  # it is leaving, and its successor speaks for the name
+        if self._members.get(name) is not member:  # it is leaving, and its successor speaks for the name; or a helper
             return
         match message:
             case Heartbeat():
@@ -129,17 +170,25 @@ class Crew:
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         member = self._tasks.pop(task)
-        if self._members.get(member.spec.name) is member:
-            del self._members[member.spec.name]
-            self._forget(member.spec.name)
+        self._vacate(member)
         error = None if task.cancelled() else task.exception()
         if error is not None and not isinstance(error, ChildError):
             log.event(INTERNAL_ERROR, log.error_fields(error))
+        self._release_helpers()
         if isinstance(error, ChildError) and self._started and self._members:
             return  # logged by the member; those that serve go on
         if error is None and self._members:
             return
         self._fail(error or ChildError("no worker is left"))
+
+    def _vacate(self, member: Member) -> None:
+        """Nobody has that name any more."""
+        place, name = self._place(member.spec), member.spec.name
+        if place.get(name) is not member:
+            return
+        del place[name]
+        if not member.spec.kind.is_helper:
+            self._forget(name)
 
     def _forget(self, name: str) -> None:
         self.heartbeats.pop(name, None)

@@ -8,30 +8,17 @@ import asyncio
 import socket
 from collections.abc import Callable
 
-from hyperion.channel import Channel, ChannelError, open_supervisor_end
+from hyperion.channel import Channel, ChannelError
 from hyperion.errors import ChildError
-from hyperion.proto.control import (
-    ClientWorkerConfig,
-    Drain,
-    Fault,
-    Heartbeat,
-    Poll,
-    Ready,
-    ServerPolicy,
-    SessionClosed,
-    SessionOpened,
-    Stop,
-    SupervisorToWorker,
-    TunnelState,
-    WorkerToSupervisor,
-)
+from hyperion.proto.control import Drain, Fault, Heartbeat, Message, Ready, Stop
 from hyperion.supervisor.conversation import Conversation
+from hyperion.supervisor.execute import execute
 from hyperion.supervisor.life import Life
-from hyperion.supervisor.process import ChildProcess, Launcher
+from hyperion.supervisor.process import Launcher, Process
 from hyperion.supervisor.restart import GiveUp, RestartPolicy
 from hyperion.supervisor.spec import Spec, Timing
 
-Report = Callable[["Member", WorkerToSupervisor], None]
+Report = Callable[["Member", Message], None]
 
 
 class Member:
@@ -46,8 +33,8 @@ class Member:
         self._report = report
         self._leaving = asyncio.Event()
         self._order: Drain | Stop | None = None
-        self._process: ChildProcess | None = None
-        self._channel: Channel[WorkerToSupervisor] | None = None
+        self._process: Process | None = None
+        self._channel: Channel[Message] | None = None
         self._killed = False
         self._heard_at = 0.0
         self._ever_ready = False
@@ -59,6 +46,8 @@ class Member:
             life = Life(self.spec.name)
             await self._live(life)
             self.ready.clear()
+            if self.spec.ended is not None:
+                self.spec.ended()
             if self._leaving.is_set():
                 life.log_stopped()
                 return
@@ -72,7 +61,7 @@ class Member:
                 return
             await self._wait_until(verdict.at)
 
-    def send(self, message: ServerPolicy | Poll) -> None:
+    def send(self, message: Message) -> None:
         """A message to the running child, if there is one; the next child gets its configuration anyway."""
         if self._channel is not None:
             self._say(message)
@@ -118,27 +107,33 @@ class Member:
                 self._say(self._order)
             if self._killed:
                 process.kill()
-            await self._listen(channel, Conversation(process.pid, tunnels=self._has_tunnels()), life)
+            await self._listen(channel, self.spec.kind.conversation(process.pid, self.spec.config), life)
             life.exit_code = await self._end(process)
         finally:
             self._process = self._channel = None
             channel.abort()
             process.close()
 
-    async def _launch(self) -> tuple[ChildProcess, Channel[WorkerToSupervisor]]:
+    async def _launch(self) -> tuple[Process, Channel[Message]]:
         ours, theirs = socket.socketpair()
         process = None
         try:
             with theirs:
-                process = self._launcher.launch(self.spec.entry, self.spec.process_name, theirs, self.spec.listeners)
-            return process, await open_supervisor_end(ours)
+                process = self._start(theirs)
+            return process, await Channel.open(ours, self.spec.kind.decoder)
         except BaseException:
             ours.close()
             if process is not None:
                 process.close()
             raise
 
-    async def _listen(self, channel: Channel[WorkerToSupervisor], conversation: Conversation, life: Life) -> None:
+    def _start(self, channel: socket.socket) -> Process:
+        spec = self.spec
+        if spec.kind.rights is None:
+            return self._launcher.launch(spec.entry, spec.process_name, channel, spec.listeners)
+        return execute(spec.entry, channel, spec.kind.rights)
+
+    async def _listen(self, channel: Channel[Message], conversation: Conversation, life: Life) -> None:
         """Until the child closed its end, went silent, or said what it may not; the last two end it."""
         try:
             while True:
@@ -156,7 +151,7 @@ class Member:
         if self._process is not None:
             self._process.kill()
 
-    def _note(self, message: WorkerToSupervisor, life: Life) -> None:
+    def _note(self, message: Message, life: Life) -> None:
         match message:
             case Ready():
                 self._policy.ready()
@@ -167,11 +162,13 @@ class Member:
                 life.sessions = sessions
             case Fault(reason=reason):
                 life.cause = reason
-            case TunnelState() | SessionOpened() | SessionClosed():
+            case _:
                 pass
+        if self.spec.heard is not None:
+            self.spec.heard(message)
         self._report(self, message)
 
-    async def _end(self, process: ChildProcess) -> int | None:
+    async def _end(self, process: Process) -> int | None:
         """The exit code of a child whose channel has ended; it has a moment to end by itself."""
         try:
             async with asyncio.timeout(self._timing.grace):
@@ -180,7 +177,7 @@ class Member:
             process.kill()
             return await process.wait()
 
-    def _say(self, message: SupervisorToWorker) -> None:
+    def _say(self, message: Message) -> None:
         assert self._channel is not None
         try:
             self._channel.send(message)
@@ -201,11 +198,12 @@ class Member:
     def _give_up(self, life: Life, verdict: GiveUp) -> None:
         if not self._ever_ready:
             raise ChildError(
-                f"worker {self.spec.name} cannot start: {life.reason()}", hint=f"given up because {verdict.reason}"
+                f"{self._called()} cannot start: {life.reason()}", hint=f"given up because {verdict.reason}"
             )
 
-    def _has_tunnels(self) -> bool:
-        return isinstance(self.spec.config, ClientWorkerConfig)
+    def _called(self) -> str:
+        kind = self.spec.kind
+        return kind.name if kind.is_helper else f"{kind.name} {self.spec.name}"
 
 
 def _now() -> float:

@@ -1,4 +1,4 @@
-"""Child processes as the operating system sees them: start, exit code, kill; and the fork server they come from.
+"""Workers as the operating system sees them: start, exit code, kill; and the fork server they come from.
 
 Knows ``multiprocessing`` and its habits. Refuses to know what a child is for, when to restart it, what it says.
 
@@ -20,7 +20,7 @@ from collections.abc import Iterator, Sequence
 from multiprocessing import forkserver, process, resource_tracker
 from multiprocessing.context import ForkServerContext, SpawnContext
 from types import ModuleType
-from typing import Any
+from typing import Any, Protocol
 
 from hyperion.supervisor.child import enter
 
@@ -84,6 +84,21 @@ class Launcher:
             helper._stop()
 
 
+class Process(Protocol):
+    """A child, however it was started."""
+
+    pid: int
+
+    def kill(self) -> None:
+        """SIGKILL; nothing if it has ended."""
+
+    async def wait(self) -> int | None:
+        """The exit code once it has ended: negative for a signal, ``None`` if nobody knows."""
+
+    def close(self) -> None:
+        """Frees what belongs to the process; kills it if it still runs."""
+
+
 class ChildProcess:
     """One child, from its start to its exit code."""
 
@@ -107,7 +122,7 @@ class ChildProcess:
         loop = asyncio.get_running_loop()
         ended = loop.create_future()
         try:
-            loop.add_reader(self._process.sentinel, _set_once, ended)
+            loop.add_reader(self._process.sentinel, set_once, ended)
         except NotImplementedError:  # Windows: a handle that the loop cannot watch
             threading.Thread(target=_join, args=(self._process, loop, ended), daemon=True).start()
             await ended
@@ -130,14 +145,15 @@ class ChildProcess:
         self._process.close()
 
 
-def _set_once(future: "asyncio.Future[None]") -> None:
+def set_once(future: "asyncio.Future[None]") -> None:
+    """Ends a wait; what is readable stays so, and calls again."""
     if not future.done():
         future.set_result(None)
 
 
 def _join(child: process.BaseProcess, loop: asyncio.AbstractEventLoop, ended: "asyncio.Future[None]") -> None:
     child.join()
-    loop.call_soon_threadsafe(_set_once, ended)
+    loop.call_soon_threadsafe(set_once, ended)
 
 
 @contextlib.contextmanager

@@ -2,7 +2,8 @@
 
 Three rules keep a crash from becoming a storm: each failure doubles the wait, a child that lived for a minute starts
 afresh, and all children together are restarted a bounded number of times a minute. Two rules end the trying: a child
-that says its configuration cannot work (exit code 78), and one that was never ready in its first tries.
+that says that its configuration cannot work (exit code 78) or that it lacks a right (77), and one that was never ready
+in its first tries.
 
 All times are monotonic seconds.
 """
@@ -25,6 +26,10 @@ MAX_RESTARTS = 20
 BUDGET_WINDOW = 60.0
 #: EX_CONFIG of sysexits.h: trying again cannot help.
 EXIT_CONFIG = 78
+#: EX_NOPERM of sysexits.h: a right is missing, and nobody will get more of them.
+EXIT_REFUSED = 77
+
+_HOPELESS = {EXIT_CONFIG: "its configuration cannot work", EXIT_REFUSED: "it lacks a right"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +64,12 @@ class RestartBudget:
 
 
 class RestartPolicy:
-    """Judges the ends of one child's lives."""
+    """Judges the ends of one child's lives. ``longest_wait``: seconds before the restart of one that was ready."""
 
-    def __init__(self, budget: RestartBudget) -> None:
+    def __init__(self, budget: RestartBudget, longest_wait: float = LONGEST_WAIT) -> None:
         self._budget = budget
+        self._longest_wait = longest_wait
+        self._ready = False
         self._backoff = Backoff(start=FIRST_WAIT, cap=LONGEST_WAIT, jitter="none")
         self._started_at = 0.0
         self._failures = 0
@@ -72,15 +79,16 @@ class RestartPolicy:
     def started(self, now: float) -> None:
         """A life begins."""
         self._started_at = now
+        self._ready = False
 
     def ready(self) -> None:
         """It serves."""
-        self._ever_ready = True
+        self._ready = self._ever_ready = True
 
     def ended(self, exit_code: int | None, now: float) -> Restart | GiveUp:
         """The verdict on a life that nobody ordered to end. ``exit_code``: ``None`` unknown, negative a signal."""
-        if exit_code == EXIT_CONFIG:
-            return GiveUp("its configuration cannot work")
+        if exit_code in _HOPELESS:
+            return GiveUp(_HOPELESS[exit_code])
         if now - self._started_at >= LONG_LIFE:
             self._failures = 0
         self._failures += 1
@@ -88,6 +96,8 @@ class RestartPolicy:
             return GiveUp(f"it ended {self._failures} times before it was ready")
         self.restarts += 1
         wait = self._backoff.delay(self._failures - 1, _NO_CHANCE)
+        if self._ready:
+            wait = min(wait, self._longest_wait)
         return Restart(self._budget.reserve(now + wait, now))
 
 

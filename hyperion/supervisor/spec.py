@@ -1,9 +1,11 @@
 """What a member of the crew is, and how patient the supervisor is with it. Plain values."""
 
 import socket
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
-from hyperion.proto.control import ClientWorkerConfig, ServerWorkerConfig
+from hyperion.proto.control import Message
+from hyperion.supervisor.kind import WORKER, Kind
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,10 +22,18 @@ class Timing:
 
 @dataclass(frozen=True, slots=True)
 class Spec:
-    """What a member is: its name in logs and in ``ps``, its entry point, its configuration and its sockets."""
+    """What a member is: its name in logs and in ``ps``, its entry point, its configuration and its sockets.
+
+    ``entry``: ``package.module:function`` of a worker, the module that a helper is (``Kind``); a helper has no
+    listeners. ``heard`` is called with everything the child says, ``ended`` whenever it has ended, however that came.
+    """
 
     name: str
     process_name: str
     entry: str
-    config: ServerWorkerConfig | ClientWorkerConfig
-    listeners: tuple[socket.socket, ...]
+    config: Message
+    listeners: tuple[socket.socket, ...] = ()
+    kind: Kind = WORKER
+    # Who listens is no part of what a member is: two specs that differ in it only are equal.
+    heard: Callable[[Message], None] | None = field(default=None, compare=False)
+    ended: Callable[[], None] | None = field(default=None, compare=False)

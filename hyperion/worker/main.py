@@ -18,6 +18,7 @@ from hyperion.errors import HyperionError
 from hyperion.events import INTERNAL_ERROR
 from hyperion.privileges import harden_worker
 from hyperion.proto.control import (
+    PULSE_SECONDS,
     ClientWorkerConfig,
     Fault,
     Heartbeat,
@@ -30,8 +31,6 @@ from hyperion.worker.client import ClientWorker
 from hyperion.worker.heap import keep_freed_memory
 from hyperion.worker.server import ServerWorker
 
-#: Seconds between heartbeats; the supervisor gives up on a worker after four of them.
-HEARTBEAT_INTERVAL = 5.0
 #: Seconds that a worker told to drain by SIGTERM (not by its supervisor) gives its streams.
 DRAIN_TIMEOUT = 30.0
 #: Young objects that make the garbage collector look: streams come and go by the thousand and hold no cycles, so
@@ -158,7 +157,7 @@ async def _obey(channel: Control, worker: Worker) -> int:
 
 async def _beat(channel: Control, worker: Worker) -> None:
     while True:
-        await asyncio.sleep(HEARTBEAT_INTERVAL)
+        await asyncio.sleep(PULSE_SECONDS)
         channel.send(worker.heartbeat())
 
 

@@ -15,6 +15,7 @@ from tests.helpers.house import PACKAGE, House, Source, called
 BASE_MODULES = frozenset(
     {
         "backoff",
+        "capabilities",
         "channel",
         "config",
         "errors",
@@ -27,6 +28,7 @@ BASE_MODULES = frozenset(
         "privileges",
         "rendezvous",
         "running",
+        "service_user",
     }
 )
 

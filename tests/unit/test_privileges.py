@@ -24,7 +24,7 @@ facts["no_new_privs"] = int(status["NoNewPrivs"])
 facts["dumpable"] = ctypes.CDLL(None).prctl(3, 0, 0, 0, 0)
 facts["core"] = resource.getrlimit(resource.RLIMIT_CORE)
 facts["name"] = status["Name"].strip()
-facts["uid"] = os.geteuid()
+facts["uid"], facts["gids"], facts["groups"] = os.geteuid(), os.getresgid(), sorted(os.getgroups())
 print(json.dumps(facts))
 """
 
@@ -103,3 +103,126 @@ def test_the_death_of_the_parent_signals() -> None:
 def test_a_refusal_of_the_kernel_is_an_error() -> None:
     with pytest.raises(OSError, match="prctl"):
         signal_on_parent_death(4096)
+
+
+ONE, TWO = 1 << 13, 1 << 13 | 1 << 12
+CAP_SETS = ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")
+AT_REST = {"CapInh": TWO, "CapPrm": TWO, "CapEff": 0, "CapBnd": 0, "CapAmb": 0}
+NAMES = """
+from hyperion import capabilities
+from hyperion.capabilities import Capability, Sets
+from hyperion.service_user import ServiceUser
+TWO = frozenset({Capability.NET_ADMIN, Capability.NET_RAW})
+USER = ServiceUser("somebody", 65534, 65533, (65533, 7))
+"""
+#: What a service manager does with User= and AmbientCapabilities=.
+BY_SYSTEMD = """
+GIVEN = TWO | {Capability.SETPCAP}
+ALL = capabilities.read().permitted
+capabilities.write(Sets(ALL, ALL, GIVEN))
+privileges._become(USER)
+capabilities.write(Sets(GIVEN, GIVEN, GIVEN))
+capabilities.set_ambient(GIVEN)
+"""
+
+
+@pytest.mark.root
+def test_dropping_to_a_user_keeps_only_what_is_named_and_none_in_effect() -> None:
+    facts = facts_after(NAMES + "privileges.drop_to(USER, TWO)")
+    assert {name: facts[name] for name in CAP_SETS} == AT_REST
+    assert (facts["uid"], facts["gids"], facts["groups"]) == (65534, [65533] * 3, [7, 65533])
+    assert (facts["no_new_privs"], facts["dumpable"], facts["core"]) == (1, 0, [0, 0])
+
+
+@pytest.mark.root
+def test_what_the_service_manager_started_ends_in_the_same_state() -> None:
+    given = facts_after(NAMES + BY_SYSTEMD)
+    assert given["CapEff"] == given["CapAmb"] == TWO | 1 << 8
+    facts = facts_after(NAMES + BY_SYSTEMD + "privileges.drop_to(None, TWO)")
+    assert {name: facts[name] for name in CAP_SETS} == AT_REST
+    assert facts["uid"] == 65534
+
+
+@pytest.mark.root
+def test_without_the_right_to_bound_the_rest_is_the_same() -> None:
+    by_systemd = BY_SYSTEMD.replace(" | {Capability.SETPCAP}", "")
+    facts = facts_after(NAMES + by_systemd + "privileges.drop_to(None, TWO)")
+    assert {name: facts[name] for name in CAP_SETS if name != "CapBnd"} == {
+        name: value for name, value in AT_REST.items() if name != "CapBnd"
+    }
+    assert facts["no_new_privs"] == 1
+
+
+@pytest.mark.root
+def test_dropping_to_a_user_and_keeping_nothing() -> None:
+    facts = facts_after(NAMES + "privileges.drop_to(USER)")
+    assert [facts[name] for name in CAP_SETS] == [0] * 5
+
+
+def test_an_ordinary_user_may_drop_too() -> None:
+    user = "os.geteuid() or (os.setgid(65534), os.setuid(65534))\n"
+    facts = facts_after(user + "privileges.drop_to(None)")
+    assert [facts[name] for name in CAP_SETS if name != "CapBnd"] == [0] * 4
+    assert (facts["no_new_privs"], facts["dumpable"]) == (1, 0)
+
+
+def test_what_is_not_permitted_cannot_be_kept() -> None:
+    user = "os.geteuid() or (os.setgid(65534), os.setuid(65534))\n"
+    code = "try: privileges.drop_to(None, TWO)\nexcept PermissionError as error: assert '[12, 13]' in str(error)"
+    facts = facts_after(NAMES + user + code)
+    assert facts["no_new_privs"] == 0, "nothing was changed"
+
+
+@pytest.mark.root
+def test_a_right_is_in_effect_for_one_call() -> None:
+    code = """
+def packets():
+    try:
+        socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0).close()
+    except PermissionError:
+        return "refused"
+    return "opened"
+privileges.drop_to(USER, TWO)
+seen = [packets()]
+with privileges.raised(Capability.NET_RAW):
+    seen.append(packets())
+seen.append(packets())
+assert seen == ["refused", "opened", "refused"], seen
+"""
+    facts = facts_after("import socket" + NAMES + code)
+    assert {name: facts[name] for name in CAP_SETS} == AT_REST
+
+
+@pytest.mark.root
+@pytest.mark.parametrize(("rights", "expected"), [("TWO", TWO), ("frozenset({Capability.NET_RAW})", ONE)])
+def test_a_program_is_handed_just_what_is_named(rights: str, expected: int) -> None:
+    code = f"""
+import subprocess
+privileges.drop_to(USER, TWO)
+with privileges.ambient({rights}):
+    given = subprocess.run(["cat", "/proc/self/status"], capture_output=True, text=True).stdout
+later = subprocess.run(["cat", "/proc/self/status"], capture_output=True, text=True).stdout
+def sets(text):
+    lines = dict(line.split(":", 1) for line in text.splitlines())
+    return [int(lines[name], 16) for name in ("CapPrm", "CapEff", "CapAmb", "CapBnd")]
+assert sets(given) == [{expected}] * 3 + [0], sets(given)
+assert sets(later) == [0] * 4, sets(later)
+"""
+    assert {name: value for name, value in facts_after(NAMES + code).items() if name in CAP_SETS} == AT_REST
+
+
+@pytest.mark.root
+def test_what_is_not_held_can_be_neither_raised_nor_handed_on() -> None:
+    code = """
+privileges.drop_to(USER)
+assert privileges.held(TWO) == frozenset()
+for block in (privileges.raised(Capability.NET_RAW), privileges.ambient(TWO)):
+    try:
+        block.__enter__()
+    except PermissionError:
+        continue
+    raise AssertionError
+with privileges.ambient(frozenset()):
+    pass
+"""
+    assert facts_after(NAMES + code)["CapPrm"] == 0

@@ -13,6 +13,7 @@ from hyperion.proto.control_knockd import (
     KnockCounts,
     KnockdConfig,
     KnockdToSupervisor,
+    Pulse,
     Ready,
     Revoke,
     Stop,
@@ -35,6 +36,7 @@ CONFIG = KnockdConfig(
 DOWN: list[SupervisorToKnockd] = [CONFIG, Revoke(source="192.0.2.1"), Stop()]
 UP: list[KnockdToSupervisor] = [
     Ready(pid=17),
+    Pulse(),
     Admitted(source="192.0.2.1", ttl=60),
     KnockCounts(verdicts={"accepted": 1, "stale": 2}, dropped=3),
     GateState(ok=False, reason="table: contested"),

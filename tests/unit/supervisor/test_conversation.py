@@ -4,14 +4,16 @@ from hyperion.channel import ChannelError
 from hyperion.proto.control import (
     Fault,
     Heartbeat,
+    Message,
     Ready,
     SessionClosed,
     SessionOpened,
     TunnelState,
     WorkerToSupervisor,
 )
+from hyperion.proto.control_knockd import GateState, Pulse
 from hyperion.supervisor import conversation as module
-from hyperion.supervisor.conversation import Conversation
+from hyperion.supervisor.conversation import HelperConversation, WorkerConversation
 
 BEAT = Heartbeat(0, 0, 0, 0, 0, 0)
 STATE = TunnelState(0, 4, "refused", None)
@@ -32,7 +34,7 @@ def opened(name: str) -> SessionOpened:
     ],
 )
 def test_in_turn(tunnels: bool, messages: list[WorkerToSupervisor]) -> None:
-    conversation = Conversation(7, tunnels=tunnels)
+    conversation = WorkerConversation(7, tunnels=tunnels)
     for message in messages:
         conversation.check(message)
 
@@ -54,7 +56,7 @@ def test_in_turn(tunnels: bool, messages: list[WorkerToSupervisor]) -> None:
     ],
 )
 def test_out_of_turn(messages: list[WorkerToSupervisor], error: str) -> None:
-    conversation = Conversation(7, tunnels=False)
+    conversation = WorkerConversation(7, tunnels=False)
     for message in messages[:-1]:
         conversation.check(message)
     with pytest.raises(ChannelError, match=error):
@@ -62,7 +64,7 @@ def test_out_of_turn(messages: list[WorkerToSupervisor], error: str) -> None:
 
 
 def test_a_child_with_tunnels_has_no_sessions() -> None:
-    conversation = Conversation(7, tunnels=True)
+    conversation = WorkerConversation(7, tunnels=True)
     conversation.check(Ready(7))
     with pytest.raises(ChannelError, match="sessions"):
         conversation.check(opened("a"))
@@ -72,9 +74,34 @@ def test_a_child_with_tunnels_has_no_sessions() -> None:
 
 def test_no_more_sessions_are_believed_than_a_process_can_have(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MAX_SESSIONS", 2)
-    conversation = Conversation(7, tunnels=False)
+    conversation = WorkerConversation(7, tunnels=False)
     conversation.check(Ready(7))
     conversation.check(opened("a"))
     conversation.check(opened("b"))
     with pytest.raises(ChannelError, match="more than 2 sessions"):
         conversation.check(opened("c"))
+
+
+@pytest.mark.parametrize("messages", [[Ready(7), Pulse(), GateState(ok=True), FAULT], [FAULT]])
+def test_a_helper_in_turn(messages: list[Message]) -> None:
+    conversation = HelperConversation(7)
+    for message in messages:
+        conversation.check(message)
+
+
+@pytest.mark.parametrize(
+    ("messages", "error"),
+    [
+        ([Pulse()], "Pulse before it was ready"),
+        ([GateState(ok=True)], "GateState before it was ready"),
+        ([Ready(8)], "calls itself process 8, but is 7"),
+        ([Ready(7), Ready(7)], "twice"),
+        ([Ready(7), FAULT, Pulse()], "after it reported a fault"),
+    ],
+)
+def test_a_helper_out_of_turn(messages: list[Message], error: str) -> None:
+    conversation = HelperConversation(7)
+    for message in messages[:-1]:
+        conversation.check(message)
+    with pytest.raises(ChannelError, match=error):
+        conversation.check(messages[-1])

@@ -1,13 +1,16 @@
 import asyncio
 import os
 import signal
+from typing import Any
 
 import pytest
 
 from hyperion.errors import ChildError
 from hyperion.proto.admins import AdminRule, Roster
-from hyperion.proto.control import Drain, LogSettings, ServerPolicy, ServerWorkerConfig, Stop
+from hyperion.proto.control import Drain, LogSettings, Message, Ready, ServerPolicy, ServerWorkerConfig, Stop
+from hyperion.proto.control_knockd import Admitted, KnockdConfig, Revoke
 from hyperion.supervisor.crew import Crew
+from hyperion.supervisor.kind import KNOCKD
 from hyperion.supervisor.process import Launcher
 from hyperion.supervisor.restart import MAX_RESTARTS
 from hyperion.supervisor.spec import Spec, Timing
@@ -151,5 +154,88 @@ async def test_a_poll_is_answered_at_once(launcher: Launcher, logged: Logged) ->
     crew.poll()
     await until(lambda: crew.heartbeats)
     assert crew.heartbeats["a"].sessions == 1
+    crew.kill()
+    await ended(crew)
+
+
+def helper(table: str = "t", **more: Any) -> Spec:
+    config = KnockdConfig(bytes(32), bytes(32), 1, 1, 30, table, "s", 60, "/nonexistent")
+    return Spec("knockd", "hyp-knockd", "tests.helpers.fake_helper", config, kind=KNOCKD, **more)
+
+
+async def test_a_helper_is_heard_told_and_started_again(launcher: Launcher, logged: Logged) -> None:
+    heard: asyncio.Queue[Message] = asyncio.Queue()
+    ends = asyncio.Event()
+    crew = Crew(launcher, Timing(), lambda: None)
+    crew.add(spec("knockd"))  # a worker may have that name
+    crew.add(helper(heard=heard.put_nowait, ended=ends.set))
+    await asyncio.wait_for(crew.ready(), 20)
+    assert (crew.names, crew.helpers) == (["knockd"], ["knockd"])
+    ready = await heard.get()
+    assert isinstance(ready, Ready)
+    assert isinstance(await heard.get(), Admitted)
+    crew.tell_helper("knockd", Revoke("192.0.2.1"))
+    assert await asyncio.wait_for(heard.get(), 20) == Admitted("192.0.2.1", 0)
+    assert not ends.is_set()
+    os.kill(ready.pid, signal.SIGKILL)
+    await asyncio.wait_for(ends.wait(), 20)
+    crew.tell_helper("knockd", Revoke("192.0.2.1"))  # nobody to tell right now
+    crew.tell_helper("nobody", Revoke("192.0.2.1"))
+    again = await asyncio.wait_for(heard.get(), 20)
+    assert isinstance(again, Ready)
+    assert again.pid != ready.pid
+    crew.leave(Drain(20.0))
+    await ended(crew)
+    assert crew.helpers == []
+
+
+async def test_helpers_stay_until_the_last_worker_has_left(launcher: Launcher, logged: Logged) -> None:
+    crew = Crew(launcher, Timing(), lambda: None)
+    crew.add(spec("a", "busy"))
+    crew.add(helper())
+    await asyncio.wait_for(crew.ready(), 20)
+    crew.leave(Drain(3600.0))
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(crew.gone(), 0.3)
+    assert crew.helpers == ["knockd"]
+    crew.leave(Stop())
+    await ended(crew)
+    assert [line for line in logged if line[0] == "HYP4004I"] == [("HYP4004I", "exit code 0")] * 2
+
+
+async def test_a_helper_may_leave_alone(launcher: Launcher, logged: Logged) -> None:
+    crew = Crew(launcher, Timing(), lambda: None)
+    crew.add(spec("a"))
+    crew.add(helper())
+    await asyncio.wait_for(crew.ready(), 20)
+    crew.retire_helper("knockd")
+    crew.add(helper())
+    await asyncio.wait_for(crew.ready(), 20)
+    assert not crew.failed.done()
+    crew.kill()
+    await ended(crew)
+
+
+@pytest.mark.parametrize(
+    ("table", "reason"), [("refused", "knockd cannot start: it may not"), ("early", "knockd cannot start: it sent")]
+)
+async def test_a_helper_that_cannot_start_fails_the_crew(
+    launcher: Launcher, logged: Logged, table: str, reason: str
+) -> None:
+    crew = Crew(launcher, Timing(), lambda: None)
+    crew.add(spec("a"))
+    crew.add(helper(table))
+    with pytest.raises(ChildError, match=reason):
+        await asyncio.wait_for(asyncio.shield(crew.failed), 20)
+    crew.kill()
+    await ended(crew)
+
+
+async def test_a_helper_that_crashes_again_and_again_is_back_soon_each_time(launcher: Launcher, logged: Logged) -> None:
+    lives = asyncio.Semaphore(0)
+    crew = Crew(launcher, Timing(), lambda: None)
+    crew.add(helper("crash", ended=lives.release))
+    for _ in range(7):  # a worker would wait 6.4 s before the last
+        await asyncio.wait_for(lives.acquire(), 5)
     crew.kill()
     await ended(crew)

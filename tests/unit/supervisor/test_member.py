@@ -12,10 +12,10 @@ from hyperion.proto.control import (
     Drain,
     Heartbeat,
     LogSettings,
+    Message,
     Ready,
     ServerWorkerConfig,
     Stop,
-    WorkerToSupervisor,
 )
 from hyperion.supervisor.member import Member
 from hyperion.supervisor.process import Launcher
@@ -31,7 +31,7 @@ class Place:
     """A member, and what it reported."""
 
     def __init__(self, launcher: Launcher, entry: str, timing: Timing | None = None) -> None:
-        self.heard: asyncio.Queue[WorkerToSupervisor] = asyncio.Queue()
+        self.heard: asyncio.Queue[Message] = asyncio.Queue()
         spec = Spec("0", "hyp-worker-0", f"tests.helpers.fake_worker:{entry}", CONFIG, ())
         policy = RestartPolicy(RestartBudget())
         self.member = Member(
@@ -39,7 +39,7 @@ class Place:
         )
         self.task = asyncio.create_task(self.member.run())
 
-    def _hear(self, _member: Member, message: WorkerToSupervisor) -> None:
+    def _hear(self, _member: Member, message: Message) -> None:
         self.heard.put_nowait(message)
 
     async def ready(self) -> int:

@@ -5,6 +5,7 @@ import pytest
 from hyperion.supervisor.restart import (
     BUDGET_WINDOW,
     EXIT_CONFIG,
+    EXIT_REFUSED,
     LONG_LIFE,
     MAX_BOOT_ATTEMPTS,
     MAX_RESTARTS,
@@ -43,10 +44,13 @@ def test_a_long_life_starts_afresh() -> None:
 
 
 @pytest.mark.parametrize("ready", [False, True])
-def test_wrong_configuration_is_not_tried_again(ready: bool) -> None:
+@pytest.mark.parametrize(
+    ("code", "why"), [(EXIT_CONFIG, "its configuration cannot work"), (EXIT_REFUSED, "it lacks a right")]
+)
+def test_what_a_restart_cannot_mend_is_not_tried_again(ready: bool, code: int, why: str) -> None:
     made = policy(ready=ready)
     made.started(0.0)
-    assert made.ended(EXIT_CONFIG, 1.0) == GiveUp("its configuration cannot work")
+    assert made.ended(code, 1.0) == GiveUp(why)
     assert made.restarts == 0
 
 
@@ -104,6 +108,16 @@ def test_a_larger_crew_may_be_restarted_once_each() -> None:
     budget = RestartBudget(40)
     assert [budget.reserve(5.0, 5.0) for _ in range(40)] == [5.0] * 40
     assert budget.reserve(5.0, 5.0) == 65.0
+
+
+def test_one_that_was_ready_may_be_wanted_back_soon() -> None:
+    made = RestartPolicy(RestartBudget(1000), 0.5)
+    made.ready()
+    assert waits(made, [0.0] * 5) == [0.1, 0.2, 0.4, 0.8, 1.6], "not ready in these lives"
+    for _ in range(3):
+        made.started(0.0)
+        made.ready()
+        assert made.ended(-9, 1.0) == Restart(1.5)
 
 
 def test_the_budget_forgets() -> None:

@@ -96,7 +96,7 @@ async def test_the_first_message_must_be_the_configuration(monkeypatch: pytest.M
 
 
 async def test_it_beats(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(main, "HEARTBEAT_INTERVAL", 0.02)
+    monkeypatch.setattr(main, "PULSE_SECONDS", 0.02)
     async with process(server_config(), monkeypatch) as (control, _):
         assert isinstance(await next_message(control), Ready)
         for _ in range(3):

@@ -1,0 +1,65 @@
+"""The kinds of children: what all members of one kind have in common, and how they differ from the other kinds.
+
+Knows for each kind what its children may say, with which rights they start, and how they are restarted. The names of
+the entry points are in the specs (``server``, ``client``).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from hyperion.capabilities import Capability, Rights
+from hyperion.proto.control import ClientWorkerConfig, Message, WorkerToSupervisor
+from hyperion.proto.control_knockd import KnockdToSupervisor
+from hyperion.supervisor.conversation import Conversation, HelperConversation, WorkerConversation
+from hyperion.supervisor.restart import LONGEST_WAIT
+
+#: A helper that was ready and then crashed is started again after so many seconds at most: while the one knockd is
+#: away, nobody gets in.
+HELPER_LONGEST_WAIT = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """``name``: what people call one (a worker has a name of its own besides).
+
+    ``rights``: ``None`` for workers, which are forked from the fork server and hold no capability. Anything else makes
+    a *helper*: a program of its own (``python -m ENTRY``, its control socket is descriptor 3) that starts with just
+    these capabilities. Helpers are told to stop when the last worker has left.
+    """
+
+    name: str
+    #: Decodes what they may say.
+    decoder: msgspec.msgpack.Decoder[Any]
+    #: Judges the order in which one with this process id and this configuration says it.
+    conversation: Callable[[int, Message], Conversation]
+    rights: Rights | None = None
+    #: Longest wait before the restart of one that had become ready, seconds.
+    longest_wait: float = LONGEST_WAIT
+
+    @property
+    def is_helper(self) -> bool:
+        """Not a worker."""
+        return self.rights is not None
+
+
+def _worker_conversation(pid: int, config: Message) -> Conversation:
+    return WorkerConversation(pid, tunnels=isinstance(config, ClientWorkerConfig))
+
+
+def _helper_conversation(pid: int, _config: Message) -> Conversation:
+    return HelperConversation(pid)
+
+
+WORKER = Kind("worker", msgspec.msgpack.Decoder(WorkerToSupervisor), _worker_conversation)
+
+#: The gatekeeper. CAP_NET_RAW opens its packet sockets and is given up then.
+KNOCKD = Kind(
+    "knockd",
+    msgspec.msgpack.Decoder(KnockdToSupervisor),
+    _helper_conversation,
+    rights=frozenset({Capability.NET_ADMIN, Capability.NET_RAW}),
+    longest_wait=HELPER_LONGEST_WAIT,
+)

@@ -1,0 +1,31 @@
+import pytest
+
+from hyperion.capabilities import Capability
+from hyperion.channel import ChannelError
+from hyperion.proto.control import ClientWorkerConfig, LogSettings, ServerWorkerConfig, Stop, TunnelState
+from hyperion.supervisor.kind import HELPER_LONGEST_WAIT, KNOCKD, WORKER
+from hyperion.supervisor.restart import LONGEST_WAIT
+
+SERVER = ServerWorkerConfig("0", b"s" * 32, b"p" * 32, (), 3.0, "here", LogSettings())
+CLIENT = ClientWorkerConfig("web", "h", 1, b"s" * 32, b"s" * 32, b"p" * 32, 1, (), LogSettings())
+
+
+def test_workers_have_no_rights_and_helpers_only_theirs() -> None:
+    assert not WORKER.is_helper
+    assert WORKER.rights is None
+    assert KNOCKD.is_helper
+    assert KNOCKD.rights == frozenset({Capability.NET_ADMIN, Capability.NET_RAW})
+
+
+def test_a_helper_is_back_soon() -> None:
+    assert WORKER.longest_wait == LONGEST_WAIT
+    assert KNOCKD.longest_wait == HELPER_LONGEST_WAIT < 1
+
+
+def test_only_the_clients_workers_speak_of_tunnels() -> None:
+    state = TunnelState(0, 4, "refused", None)
+    WORKER.conversation(7, CLIENT).check(state)
+    with pytest.raises(ChannelError):
+        WORKER.conversation(7, SERVER).check(state)
+    with pytest.raises(ChannelError):
+        KNOCKD.conversation(7, Stop()).check(state)
