@@ -47,7 +47,7 @@ NO_LIMITS = {
     "log.field.MAX_STACK_CHARS",
     "log.template.MAX_SHAPES",
     "log.writer.MAX_WRITE_BYTES",
-    "privileges.MAX_CAPABILITIES",
+    "capabilities.MAX_CAPABILITIES",
     "privileges.MAX_PROCESS_NAME_BYTES",
     "proto.yamux.frame.MAX_U32",
     "running.MAX_PATH_BYTES",
