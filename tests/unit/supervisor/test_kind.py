@@ -2,11 +2,12 @@ import pytest
 
 from hyperion.capabilities import Capability
 from hyperion.channel import ChannelError
+from hyperion.proto.admins import Roster
 from hyperion.proto.control import ClientWorkerConfig, LogSettings, ServerWorkerConfig, Stop, TunnelState
 from hyperion.supervisor.kind import HELPER_LONGEST_WAIT, KNOCKD, WORKER
 from hyperion.supervisor.restart import LONGEST_WAIT
 
-SERVER = ServerWorkerConfig("0", b"s" * 32, b"p" * 32, (), 3.0, "here", LogSettings())
+SERVER = ServerWorkerConfig("0", b"s" * 32, b"p" * 32, Roster(), 3.0, "here", LogSettings())
 CLIENT = ClientWorkerConfig("web", "h", 1, b"s" * 32, b"s" * 32, b"p" * 32, 1, (), LogSettings())
 
 
