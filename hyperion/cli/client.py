@@ -28,6 +28,23 @@ def program() -> None:
 
 
 @program.command()
+@click.option("--force", is_flag=True, help="Start over with a new key; what was there is kept under another name.")
+@options.dry_run
+@options.json("hyperion.client-init/1")
+@options.debug
+def init(force: bool, dry_run: bool, as_json: bool) -> Action:
+    """Write the first configuration, key and salt, and say what to do next."""
+
+    def action() -> int:
+        # Here, because cryptography and tomlkit are slow to load.
+        from hyperion.cli.init_client import run_init  # noqa: PLC0415
+
+        return run_init(force=force, dry_run=dry_run, as_json=as_json)
+
+    return action
+
+
+@program.command()
 @options.config("hyperion.toml")
 @click.option(
     "-L",
@@ -88,16 +105,17 @@ def doctor(config_file: Path | None, names: tuple[str, ...], as_json: bool, time
 
 @program.command()
 @click.option("-o", "--out", metavar="FILE", type=click.Path(path_type=Path), help="Write the private key there.")
+@click.option("-y", "public_of", metavar="FILE", type=click.Path(path_type=Path), help="Only show FILE's public key.")
 @click.option("--force", is_flag=True, help="Replace FILE if it exists.")
 @options.json("hyperion.keygen/1")
 @options.debug
-def keygen(out: Path | None, force: bool, as_json: bool) -> Action:
+def keygen(out: Path | None, public_of: Path | None, force: bool, as_json: bool) -> Action:
     """Make the key pair of an admin."""
 
     def action() -> int:
         # Here, because cryptography is slow to load.
         from hyperion.cli.keygen import run_keygen  # noqa: PLC0415
 
-        return run_keygen(out, force=force, as_json=as_json)
+        return run_keygen(out, force=force, as_json=as_json, public_of=public_of)
 
     return action

@@ -7,9 +7,10 @@ from pathlib import Path
 import msgspec
 
 from hyperion.cli.output import say
-from hyperion.config.keyfile import write_secret
+from hyperion.config.keyfile import read_secret, write_secret
+from hyperion.errors import BadKeyError, UsageError
 from hyperion.privileges import disable_core_dumps
-from hyperion.proto.keys import KEY_LENGTH, PrivateKey
+from hyperion.proto.keys import KEY_LENGTH, KeyFormatError, PrivateKey
 
 SCHEMA = "hyperion.keygen/1"
 
@@ -24,13 +25,31 @@ class KeygenDocument(msgspec.Struct, kw_only=True, omit_defaults=True):
     private_key: str | None = None
 
 
-def run_keygen(out: Path | None, *, force: bool, as_json: bool) -> int:
-    """Prints the public key; the private one goes to ``out``, else it is printed too. Raises ``CannotCreateError``."""
+def run_keygen(out: Path | None, *, force: bool, as_json: bool, public_of: Path | None = None) -> int:
+    """Prints the public key; the private one goes to ``out``, else it is printed too. Raises ``CannotCreateError``.
+
+    With ``public_of`` nothing is made: prints the public key of the secret one in that file. Raises ``BadKeyError``,
+    and ``UsageError`` if ``out`` is given as well.
+    """
     disable_core_dumps()
+    if public_of is not None:
+        return _show_public(public_of, out, as_json=as_json)
     key = PrivateKey.from_entropy(secrets.token_bytes(KEY_LENGTH))
     if out is not None:
         write_secret(out, key.format() + "\n", replace=force)
     say(_document(key, out) if as_json else _text(key, out))
+    return 0
+
+
+def _show_public(file: Path, out: Path | None, *, as_json: bool) -> int:
+    if out is not None:
+        raise UsageError("-y makes no key, so -o has nothing to write", hint="leave one of them out")
+    try:
+        public = PrivateKey.parse(read_secret(file)).public()
+    except KeyFormatError as error:
+        raise BadKeyError(f"key file {file}: {error}") from None
+    document = KeygenDocument(schema=SCHEMA, public_key=str(public), fingerprint=public.fingerprint)
+    say(msgspec.json.encode(document).decode() if as_json else f"public key:\n{public}")
     return 0
 
 

@@ -96,3 +96,7 @@ drain_timeout = click.option(
 def json(what: str) -> Callable[[Command], Command]:
     """``--json``: one document of the schema ``what``."""
     return click.option("--json", "as_json", is_flag=True, help=f"One JSON document of schema {what}.")
+
+
+#: ``--dry-run``, for everything that writes.
+dry_run = click.option("--dry-run", is_flag=True, help="Show what would be written, and write nothing.")

@@ -30,6 +30,40 @@ def program() -> None:
 
 
 @program.command()
+@click.option("--salt", metavar="SALT", required=True, help="The shared salt that hyperion-client init printed.")
+@click.option("--admin-key", metavar="KEY", required=True, help="The admin's public key.")
+@click.option("--admin-name", metavar="NAME", help="What logs and status call this admin. [default: the fingerprint]")
+@click.option("--allow", metavar="PORTS", default="", help="Local ports that admins may reach, like 22,5432.")
+@click.option(
+    "--listen", metavar="ADDRESS:PORT", default="0.0.0.0:8443", show_default=True, help="Where the tunnel listens."
+)
+@click.option("--force", is_flag=True, help="Start over with a new key; what was there is kept under another name.")
+@options.dry_run
+@options.json("hyperion.server-init/1")
+@options.debug
+def init(
+    salt: str,
+    admin_key: str,
+    admin_name: str | None,
+    allow: str,
+    listen: str,
+    force: bool,
+    dry_run: bool,
+    as_json: bool,
+) -> Action:
+    """Write the first configuration and key, and say what to do next."""
+
+    def action() -> int:
+        # Here, because cryptography and tomlkit are slow to load.
+        from hyperion.cli.init_server import Order, run_init  # noqa: PLC0415
+
+        order = Order(salt, admin_key, admin_name, allow, listen)
+        return run_init(order, force=force, dry_run=dry_run, as_json=as_json)
+
+    return action
+
+
+@program.command()
 @options.config("server.toml")
 @click.option(
     "--workers",
@@ -60,17 +94,18 @@ def run(config_file: Path | None, workers: int | None, drain_timeout: float, log
 
 @program.command()
 @click.option("-o", "--out", metavar="FILE", type=click.Path(path_type=Path), help="Write the private key there.")
+@click.option("-y", "public_of", metavar="FILE", type=click.Path(path_type=Path), help="Only show FILE's public key.")
 @click.option("--force", is_flag=True, help="Replace FILE if it exists.")
 @options.json("hyperion.keygen/1")
 @options.debug
-def keygen(out: Path | None, force: bool, as_json: bool) -> Action:
+def keygen(out: Path | None, public_of: Path | None, force: bool, as_json: bool) -> Action:
     """Make the key pair of a server."""
 
     def action() -> int:
         # Here, because cryptography is slow to load.
         from hyperion.cli.keygen import run_keygen  # noqa: PLC0415
 
-        return run_keygen(out, force=force, as_json=as_json)
+        return run_keygen(out, force=force, as_json=as_json, public_of=public_of)
 
     return action
 

@@ -3,6 +3,7 @@
 * ``schema``     the files as they are written
 * ``toml_file``  from bytes to the schema, with one-line errors
 * ``endpoint``   addresses
+* ``safe_file``  files that appear whole or not at all
 * ``keyfile``    files that hold one secret
 * ``secrets``    what comes from the environment or from a person
 * ``key_source`` where a PSK comes from: passphrase, environment, file, value

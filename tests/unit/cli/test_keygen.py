@@ -77,3 +77,22 @@ def test_no_core_dump_holds_a_key(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_no_two_keys_are_alike(capsys: pytest.CaptureFixture[str]) -> None:
     assert len({keygen(capsys)[1] for _ in range(20)}) == 20
+
+
+def test_the_public_half_of_a_key(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    path = tmp_path / "a.key"
+    keygen(capsys, "-o", str(path))
+    key = PrivateKey.parse(read_secret(path))
+    assert keygen(capsys, "-y", str(path)) == (0, f"public key:\n{key.public()}\n", "")
+    document = json.loads(keygen(capsys, "-y", str(path), "--json")[1])
+    assert document == {
+        "schema": "hyperion.keygen/1",
+        "public_key": str(key.public()),
+        "fingerprint": key.public().fingerprint,
+    }
+    assert keygen(capsys, "-y", str(path), "-o", "x")[0] == 2
+    path.chmod(0o644)
+    assert keygen(capsys, "-y", str(path))[0] == 65
+    path.chmod(0o600)
+    path.write_text("no key\n")
+    assert keygen(capsys, "-y", str(path))[2].startswith(f"prog: error: key file {path}: not canonical base64")

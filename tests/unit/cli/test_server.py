@@ -40,7 +40,7 @@ def test_no_config(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypat
 @pytest.mark.parametrize(
     ("old", "new", "code", "expected"),
     [
-        ("[egress]", "[egres]", 78, "server.toml: expected one of the keys listen, key, identity, egress, limits"),
+        ("[egress]", "[egres]", 78, "server.toml: expected one of the keys listen, key, identity, admin, egress"),
         ("8443", "0", 78, "listen: expected HOST:PORT or [IPV6]:PORT, got"),
         (PSK_TEXT, PSK_TEXT[:-1], 78, "[key] value: expected a psk of 32 bytes in base64, got a text that is not one"),
         (PSK_TEXT, f"{PSK_TEXT}\n", 78, "line 5, column 54: expected valid TOML"),

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from hyperion.config import keyfile
+from hyperion.config import safe_file
 from hyperion.config.keyfile import MAX_KEY_FILE_BYTES, read_secret, write_secret
 from hyperion.errors import BadKeyError, CannotCreateError
 
@@ -165,7 +165,7 @@ def test_two_writers_at_once_leave_one_whole_file(tmp_path: Path) -> None:
 
 def test_a_reader_never_sees_half_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[bool] = []
-    put_in_place = keyfile._put_in_place
+    put_in_place = safe_file._put_in_place
 
     def spy(temporary: Path, path: Path, *, replace: bool) -> None:
         seen.append(path.exists())
@@ -173,6 +173,6 @@ def test_a_reader_never_sees_half_a_file(tmp_path: Path, monkeypatch: pytest.Mon
         assert stat.S_IMODE(temporary.stat().st_mode) == 0o600
         put_in_place(temporary, path, replace=replace)
 
-    monkeypatch.setattr(keyfile, "_put_in_place", spy)
+    monkeypatch.setattr(safe_file, "_put_in_place", spy)
     write_secret(tmp_path / "a.key", SECRET)
     assert seen == [False]

@@ -1,0 +1,61 @@
+import datetime
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from hyperion.cli.first_files import NewFile, put, refuse_existing
+from hyperion.errors import CannotCreateError
+
+NOW = datetime.datetime(2026, 11, 26, 18, 0, tzinfo=datetime.UTC)
+
+
+def files(directory: Path) -> list[NewFile]:
+    return [NewFile(directory / "a.key", "secret\n"), NewFile(directory / "a.toml", "text\n")]
+
+
+def test_both_or_none(tmp_path: Path) -> None:
+    (tmp_path / "a.toml").write_text("before")
+    with pytest.raises(CannotCreateError, match="exists already"):
+        put(files(tmp_path), replace=False, now=NOW)
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"a.toml": "before"}
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o077])
+def test_for_the_owner_only_whatever_the_umask(tmp_path: Path, umask: int) -> None:
+    before = os.umask(umask)
+    try:
+        assert put(files(tmp_path / "new"), replace=False, now=NOW) == []
+    finally:
+        os.umask(before)
+    assert {stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "new").iterdir()} == {0o600}
+    assert stat.S_IMODE((tmp_path / "new").stat().st_mode) == 0o700
+
+
+def test_replacing_loses_nothing(tmp_path: Path) -> None:
+    (tmp_path / "a.key").write_text("old secret")
+    kept = put(files(tmp_path), replace=True, now=NOW)
+    assert kept == [tmp_path / "a.key.20261126T180000Z.old"]
+    assert kept[0].read_text() == "old secret"
+    assert (tmp_path / "a.key").read_text() == "secret\n"
+
+
+def test_a_failure_puts_back_what_was_there(tmp_path: Path) -> None:
+    (tmp_path / "a.key").write_text("old secret")
+    (tmp_path / "a.toml").mkdir()
+    with pytest.raises(CannotCreateError):
+        put(files(tmp_path), replace=True, now=NOW)
+    assert (tmp_path / "a.key").read_text() == "old secret"
+
+
+def test_refusing_what_exists(tmp_path: Path) -> None:
+    refuse_existing([tmp_path / "a"], "hint")
+    (tmp_path / "a").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(CannotCreateError, match="a exists already") as caught:
+        refuse_existing([tmp_path / "b", tmp_path / "a"], "hint")
+    assert caught.value.hint == "hint"
+
+
+def test_it_does_not_show_its_text(tmp_path: Path) -> None:
+    assert "secret" not in repr(files(tmp_path / "x"))
