@@ -19,7 +19,7 @@ import msgspec
 from bench.bulk import Address
 from bench.child import Child, ChildError
 from bench.peers import LOOPBACK, START_TIMEOUT, Ports, wait_for_port
-from hyperion.channel import LENGTH, encode
+from hyperion.framing import LENGTH, encode
 from hyperion.proto.admins import AdminRule, Roster
 from hyperion.proto.control import (
     ClientWorkerConfig,

@@ -13,6 +13,8 @@ nft:nftables:the firewall
 /usr/lib/python3/dist-packages/nftables:python3-nftables:the firewall through the library
 ip:iproute2:network namespaces
 ps:procps:the process tree
+ping:iputils-ping:ping in transparent mode
+curl:curl:curl in transparent mode
 "
 
 # Daemons live outside an ordinary user's PATH, PostgreSQL's in a directory of its version.

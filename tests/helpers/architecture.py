@@ -22,6 +22,7 @@ BASE_MODULES = frozenset(
         "events",
         "firewall",
         "flood",
+        "framing",
         "log",
         "loop",
         "paths",

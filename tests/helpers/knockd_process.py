@@ -11,8 +11,8 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from hyperion.channel import FrameReader, encode
 from hyperion.firewall.ruleset import Ruleset, ruleset_text
+from hyperion.framing import FrameReader, encode
 from hyperion.proto.control import Message
 from hyperion.proto.control_knockd import KnockCounts, KnockdConfig, KnockdToSupervisor, LogSettings, Ready
 from hyperion.proto.knock import derive_knock_key, seal

@@ -162,6 +162,19 @@ def topology() -> Iterator[Topology]:
             host.delete()
 
 
+@contextlib.contextmanager
+def alone() -> Iterator[Host]:
+    """One host without any wire, for the length of the ``with`` block."""
+    _sweep()
+    host = Host("alone", f"{PREFIX}{os.getpid()}-{next(_numbers)}-alone")
+    try:
+        _ip("netns", "add", host.name)
+        _batch(host, "link set lo up")
+        yield host
+    finally:
+        host.delete()
+
+
 def _sweep() -> None:
     """Namespaces of test runs that are dead."""
     if not NAMES.exists():

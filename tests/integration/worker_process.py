@@ -9,7 +9,7 @@ import time
 
 import msgspec
 
-from hyperion.channel import FrameReader, encode
+from hyperion.framing import FrameReader, encode
 from hyperion.proto.admins import AdminRule, Roster
 from hyperion.proto.control import (
     ClientWorkerConfig,

@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from hyperion.channel import FrameReader, encode
+from hyperion.framing import FrameReader, encode
 from hyperion.proto.control import Drain, Message
 from hyperion.proto.control_knockd import Fault, KnockdConfig, KnockdToSupervisor, Stop
 

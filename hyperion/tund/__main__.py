@@ -1,0 +1,81 @@
+"""``python -m hyperion.tund``: started by the supervisor, with the control socket as descriptor 3.
+
+Two interpreters, one after the other, in one process. The first has CAP_NET_ADMIN and all the code that needs it: it
+hears the configuration, makes the device, gives up every right, and executes the second, which has neither and only
+turns packets round (``pump``). That also gives back the 15 MB of the code that talks to the kernel about routes.
+
+Knows the order of these steps. Whichever way it ends, nothing is undone: the kernel removes the device with the
+process.
+"""
+
+import os
+import signal
+import socket
+import sys
+
+import msgspec
+
+from hyperion.errors import HyperionError
+from hyperion.framing import LENGTH, encode
+from hyperion.privileges import harden_worker, set_process_name
+from hyperion.proto.control import MAX_MESSAGE_BYTES
+from hyperion.proto.control_tund import Fault, TundConfig
+from hyperion.tund.device import check_free, configure, open_device
+
+CONTROL_FD = 3
+EXIT_OK = 0
+EXIT_BUG = 70
+
+PROCESS_NAME = "hyp-tund"
+
+
+def main() -> None:
+    """Never returns."""
+    set_process_name(PROCESS_NAME)
+    # The supervisor says when to stop; a Ctrl-C on its terminal reaches the whole group.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with socket.socket(fileno=CONTROL_FD) as control:
+        try:
+            config = _first_message(control)
+            if config is None:
+                sys.exit(EXIT_OK)
+            device, ipv6 = _set_up(config)
+            harden_worker()
+        except HyperionError as error:
+            text = str(error) if error.hint is None else f"{error} ({error.hint})"
+            control.sendall(encode(Fault(text, error.exit_code)))
+            sys.exit(error.exit_code)
+        except (msgspec.DecodeError, ValueError, OSError) as error:
+            control.sendall(encode(Fault(f"the device cannot be set up: {type(error).__name__}", EXIT_BUG)))
+            sys.exit(EXIT_BUG)
+        _become_pump(control, device, config.device.ipv4, config.device.ipv6 if ipv6 else None)
+
+
+def _first_message(control: socket.socket) -> TundConfig | None:
+    """Not a byte more than it: what comes after is the second interpreter's."""
+    control.setblocking(True)
+    head = control.recv(LENGTH.size, socket.MSG_WAITALL)
+    if len(head) < LENGTH.size:
+        return None
+    (length,) = LENGTH.unpack(head)
+    if length > MAX_MESSAGE_BYTES:
+        raise ValueError(length)
+    return msgspec.msgpack.decode(control.recv(length, socket.MSG_WAITALL), type=TundConfig)
+
+
+def _set_up(config: TundConfig) -> tuple[int, bool]:
+    if config.exclusive:
+        check_free(config.device)
+    device = open_device(config.device)
+    return device, configure(config.device)
+
+
+def _become_pump(control: socket.socket, device: int, ipv4: str, ipv6: str | None) -> None:
+    for descriptor in (control.fileno(), device):
+        os.set_inheritable(descriptor, True)
+    words = [str(device), ipv4.partition("/")[0], "" if ipv6 is None else ipv6.partition("/")[0]]
+    os.execv(sys.executable, [sys.executable, "-m", "hyperion.tund.second", *words])  # noqa: S606 - no shell: meant
+
+
+if __name__ == "__main__":
+    main()

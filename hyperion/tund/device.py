@@ -1,0 +1,135 @@
+"""The TUN device: made, given its addresses and routes, and checked for others who have them. Linux.
+
+The only file of tund that knows the operating system. Knows python-pytun for the device itself, two ioctls that it
+lacks, and pyroute2 for the rest (its synchronous API: no loop runs here). Refuses to know what is done with a packet.
+
+The device belongs to the open descriptor: whichever way its process ends, the kernel removes it with its addresses and
+with every route over it, in any table.
+"""
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytun
+from pyroute2 import IPRoute
+from pyroute2.netlink.exceptions import NetlinkError
+
+from hyperion.errors import CannotCreateError, ConfigError, HyperionError, RefusedError
+from hyperion.proto.control_tund import DeviceSettings
+from hyperion.tund.networks import Network, clash, free_network, parse
+
+# linux/if_tun.h: which work the kernel may leave to whoever reads its packets. Checksums, TCP of either version to be
+# cut up, also with congestion marks.
+TUNSETOFFLOAD = 0x400454D0
+TUN_F_CSUM, TUN_F_TSO4, TUN_F_TSO6, TUN_F_TSO_ECN = 0x01, 0x02, 0x04, 0x08
+
+#: Packets that the kernel keeps for us. The default of 500 loses some of a burst of a thousand connections.
+QUEUE_PACKETS = 4_096
+
+#: Below this a link carries no IPv6 (RFC 8200 section 5). Bytes.
+MIN_IPV6_MTU = 1_280
+
+RTN_UNICAST = 1
+#: Names of devices that were ours and are still on their way out: their networks are no clash.
+_LOOPBACK_INDEX = 1
+
+
+def open_device(settings: DeviceSettings) -> int:
+    """Makes the device, without addresses; its descriptor, not inherited. Raises ``HyperionError``."""
+    flags = pytun.IFF_TUN | pytun.IFF_NO_PI | pytun.IFF_VNET_HDR
+    try:
+        device = pytun.TunTapDevice(name=settings.name, flags=flags)
+    except OSError as error:
+        raise _explain(error, settings.name) from None
+    descriptor = os.dup(device.fileno())  # the object closes its own when it is forgotten
+    device.close()
+    os.set_blocking(descriptor, False)
+    work = TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6 | TUN_F_TSO_ECN if settings.offload else 0
+    fcntl.ioctl(descriptor, TUNSETOFFLOAD, work)
+    return descriptor
+
+
+def configure(settings: DeviceSettings) -> bool:
+    """Addresses, MTU, routes; whether it has IPv6. Raises ``HyperionError``."""
+    ipv6 = settings.ipv6 is not None and settings.mtu >= MIN_IPV6_MTU and _tame_ipv6(settings.name)
+    try:
+        with IPRoute() as route:
+            index = route.link_lookup(ifname=settings.name)[0]
+            _address(route, index, settings.ipv4)
+            route.link("set", index=index, mtu=settings.mtu, txqlen=QUEUE_PACKETS)
+            if ipv6 and settings.ipv6 is not None:
+                with suppress(NetlinkError):  # a kernel that was started without IPv6
+                    _address(route, index, settings.ipv6)
+            route.link("set", index=index, state="up")
+            for network in settings.routes:
+                if ipv6 or parse(network).version == 4:
+                    extra = {"table": settings.table} if settings.table else {}
+                    route.route("replace", dst=network, oif=index, **extra)
+    except NetlinkError as error:
+        raise RefusedError(f"{settings.name} cannot be set up: {os.strerror(error.code)}") from None
+    return ipv6
+
+
+def check_free(settings: DeviceSettings) -> None:
+    """Raises ``ConfigError`` if a network of the device is in use, with one that is free in its hint."""
+    taken = list(networks_in_use(settings.name))
+    own = [settings.ipv4, *([settings.ipv6] if settings.ipv6 else []), *settings.routes]
+    for text in own:
+        wanted = parse(text)
+        other = clash(wanted, taken)
+        if other is not None:
+            free = free_network(parse(settings.ipv4).prefixlen, taken)
+            hint = f'in [tun] set addr = "{free[1]}" and prefix = {free.prefixlen}, which is free' if free else None
+            raise ConfigError(f"{wanted} is in use on this machine ({other})", hint=hint)
+
+
+def networks_in_use(but: str) -> Iterator[Network]:
+    """Networks of addresses and destinations of routes of this machine, without those of the device called ``but``."""
+    with IPRoute() as route:
+        ours = set(route.link_lookup(ifname=but))
+        for address in route.get_addr():
+            if address["index"] not in ours:
+                yield parse(f"{address.get('IFA_LOCAL') or address.get('IFA_ADDRESS')}/{address['prefixlen']}")
+        for entry in route.get_routes():
+            destination = entry.get("RTA_DST")
+            if destination and entry["type"] == RTN_UNICAST and entry.get("RTA_OIF") not in ours:
+                yield parse(f"{destination}/{entry['dst_len']}")
+
+
+def _address(route: IPRoute, index: int, text: str) -> None:
+    address, _, prefix = text.partition("/")
+    # No other machine can have it: duplicate address detection would only keep it from working for a second.
+    route.addr("replace", index=index, address=address, prefixlen=int(prefix), flags=0x02 if ":" in address else 0)
+
+
+def _tame_ipv6(name: str) -> bool:
+    """No link-local address and no router to look for: nobody else is on this link. False without IPv6."""
+    settings = Path("/proc/sys/net/ipv6/conf", name)
+    try:
+        if (settings / "disable_ipv6").read_text().strip() != "0":
+            return False
+    except OSError:
+        return False
+    for key, value in (("addr_gen_mode", "1"), ("accept_ra", "0")):
+        with suppress(OSError):  # a read-only /proc, as in containers: then it sends a few packets that we drop
+            (settings / key).write_text(value)
+    return True
+
+
+def _explain(error: OSError, name: str) -> HyperionError:
+    """What the kernel's refusal of a device means."""
+    number = error.args[0] if error.args else 0
+    if number in {1, 13}:  # EPERM, EACCES
+        return RefusedError(f"{name} cannot be made: permission denied", hint="it needs root or CAP_NET_ADMIN")
+    if number == 16:  # EBUSY
+        return CannotCreateError(
+            f"{name} is in use", hint="another hyperion-client runs; stop it: hyperion-client down"
+        )
+    if number in {2, 6, 19}:  # ENOENT, ENXIO, ENODEV
+        return CannotCreateError(
+            f"{name} cannot be made: this machine has no TUN devices", hint="load the module: modprobe tun"
+        )
+    return CannotCreateError(f"{name} cannot be made: {os.strerror(number) if number else type(error).__name__}")

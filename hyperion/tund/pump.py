@@ -1,0 +1,184 @@
+"""The loop of tund: packets from the device through the reflector and back, and the supervisor's word in between.
+
+Knows descriptors, time, and what is told to whom. Holds no right: it runs in a fresh interpreter that was started after
+they were given up, which also has none of the code that needed them. No asyncio: there are two descriptors, and one of
+them wants all the time there is.
+"""
+
+import errno
+import os
+import select
+import socket
+from time import monotonic
+
+import msgspec
+
+from hyperion.framing import ChannelError, FrameReader, encode
+from hyperion.proto.control import Message
+from hyperion.proto.control_tund import (
+    Fault,
+    ForgetTarget,
+    ReflectorCounts,
+    Stop,
+    SupervisorToTund,
+    TargetState,
+    WantListener,
+)
+from hyperion.tund.mapping import Target
+from hyperion.tund.reflect import MAX_FRAME_BYTES, Reflector
+
+#: Packets in a row before the supervisor is listened to.
+BURST = 256
+#: Seconds between two reports of the counters.
+REPORT_INTERVAL = 5.0
+#: Seconds that a first SYN waits for a worker to listen. Then it is reset: no application waits for longer.
+HOLD_SECONDS = 0.8
+
+EXIT_OK = 0
+EXIT_BUG = 70
+
+
+class Pump:
+    """``run`` returns the exit code. ``device`` does not block; ``control`` is connected to the supervisor."""
+
+    def __init__(self, device: int, control: socket.socket, ipv4: bytes | None, ipv6: bytes | None) -> None:
+        self._device = device
+        self._control = control
+        self._targets: dict[bytes, Target] = {}
+        self._names: dict[str, Target] = {}
+        self._reflector = Reflector(ipv4, ipv6, self._targets)
+        self._reader = FrameReader(msgspec.msgpack.Decoder(SupervisorToTund))
+        self._frame = bytearray(MAX_FRAME_BYTES)
+        self._view = memoryview(self._frame)
+        self._awaited: dict[tuple[str, int], float] = {}
+        self._report_at = 0.0
+        self._refused = 0
+        self._code: int | None = None
+
+    def run(self) -> int:
+        """Until told to stop, or the supervisor is gone, or the device is."""
+        self._control.setblocking(False)
+        poll = select.poll()
+        # In this order: what the supervisor said before an application acted holds for what it did.
+        poll.register(self._control.fileno(), select.POLLIN)
+        poll.register(self._device, select.POLLIN)
+        while self._code is None:
+            for descriptor, _ in poll.poll(self._patience()):
+                if descriptor == self._device:
+                    self._turn_packets()
+                else:
+                    self._hear()
+            self._tick(monotonic())
+        return self._code
+
+    # --- packets
+
+    def _turn_packets(self) -> None:
+        reflect, frame, view, device = self._reflector.reflect, self._frame, self._view, self._device
+        buffers = [frame]
+        try:
+            for _ in range(BURST):
+                size = reflect(frame, os.readv(device, buffers))
+                if size:
+                    self._write(view[:size])
+        except BlockingIOError:
+            pass
+        except OSError as error:  # somebody deleted the device
+            self._fail(f"the device is gone: {error.strerror}")
+        if self._reflector.wanted:
+            self._ask_for_listeners()
+
+    def _write(self, packet: memoryview | bytes) -> None:
+        try:
+            os.write(self._device, packet)
+        except OSError as error:
+            if error.errno == errno.EBADFD:
+                raise
+            self._refused += 1  # the device is down, or the kernel has no room: TCP sends again
+
+    def _ask_for_listeners(self) -> None:
+        until = monotonic() + HOLD_SECONDS
+        for name, port in self._reflector.wanted:
+            self._awaited[name, port] = until
+            self._say(WantListener(name, port))
+        self._reflector.wanted.clear()
+
+    # --- the supervisor
+
+    def _hear(self) -> None:
+        try:
+            data = self._control.recv(65_536)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if not data:
+            self._code = EXIT_OK  # it is gone, and the device goes with us
+            return
+        for message in self._reader.receive_data(data):
+            self._obey(message)
+        if self._reader.error is not None:
+            self._code = EXIT_BUG
+
+    def _obey(self, message: Message) -> None:
+        match message:
+            case TargetState():
+                self._set(message)
+            case ForgetTarget(name=name):
+                self._forget(name)
+            case Stop():
+                self._code = EXIT_OK
+            case _:
+                self._code = EXIT_BUG
+
+    def _set(self, state: TargetState) -> None:
+        target = self._names.setdefault(state.name, Target(state.name))
+        for address in [address for address, known in self._targets.items() if known is target]:
+            del self._targets[address]
+        for text in state.addresses:
+            family = socket.AF_INET6 if ":" in text else socket.AF_INET
+            self._targets[socket.inet_pton(family, text)] = target
+        target.up = state.up
+        target.set_listeners(state.listeners, closed=state.closed)
+        for held in self._reflector.release(state.name):
+            self._again(held)
+        if self._reflector.wanted:
+            self._ask_for_listeners()
+
+    def _forget(self, name: str) -> None:
+        target = self._names.pop(name, None)
+        for address in [address for address, known in self._targets.items() if known is target]:
+            del self._targets[address]
+
+    def _again(self, held: bytes) -> None:
+        self._frame[: len(held)] = held
+        size = self._reflector.reflect(self._frame, len(held))
+        if size:
+            self._write(self._view[:size])
+
+    def _say(self, message: Message) -> None:
+        try:
+            self._control.send(encode(message))
+        except (OSError, ChannelError):  # it reads nothing: as good as gone
+            self._code = EXIT_OK
+
+    def _fail(self, reason: str) -> None:
+        self._say(Fault(reason, EXIT_BUG))
+        self._code = EXIT_BUG
+
+    # --- time
+
+    def _patience(self) -> float:
+        """Until something is due, milliseconds."""
+        due = min([self._report_at, *self._awaited.values()])
+        return max(0.0, (due - monotonic()) * 1000)
+
+    def _tick(self, now: float) -> None:
+        for key in [key for key, until in self._awaited.items() if until <= now]:
+            del self._awaited[key]
+            answer = self._reflector.refuse(*key)
+            if answer is not None:
+                self._write(answer)
+        if self._report_at <= now:
+            self._report_at = now + REPORT_INTERVAL
+            self._say(ReflectorCounts(dict(self._reflector.counts) | {"write-failed": self._refused}))

@@ -1,0 +1,38 @@
+"""The second interpreter of tund: ``python -m hyperion.tund.second DEVICE IPV4 IPV6``, executed by ``__main__``.
+
+DEVICE is the descriptor of the device, IPV4 and IPV6 its own addresses (empty: none). The control socket is descriptor
+3. Knows how to begin and to end; the work is ``pump``'s.
+"""
+
+import os
+import signal
+import socket
+import sys
+
+from hyperion.framing import encode
+from hyperion.privileges import harden_worker, set_process_name
+from hyperion.proto.control_tund import Ready
+from hyperion.tund.pump import Pump
+
+CONTROL_FD = 3
+
+PROCESS_NAME = "hyp-tund"
+
+
+def main(words: list[str]) -> int:
+    """The exit code."""
+    set_process_name(PROCESS_NAME)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    harden_worker()  # again: whether a process may be looked into is forgotten at an exec
+    device, ipv4, ipv6 = words
+    packed4 = socket.inet_pton(socket.AF_INET, ipv4) if ipv4 else None
+    packed6 = socket.inet_pton(socket.AF_INET6, ipv6) if ipv6 else None
+    with socket.socket(fileno=CONTROL_FD) as control:
+        for descriptor in (control.fileno(), int(device)):
+            os.set_inheritable(descriptor, False)
+        control.sendall(encode(Ready(os.getpid())))
+        return Pump(int(device), control, packed4, packed6).run()
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
