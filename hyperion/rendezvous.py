@@ -100,11 +100,16 @@ def call(meeting: Meeting, port: int, local: socket.socket, preamble: bytes = b"
     try:
         with short(meeting.path) as path:
             control.connect(path)
-        socket.send_fds(control, [encode_handover(port, preamble)], [local.fileno()])
+        ask(control, port, local, preamble)
     except BaseException:
         control.close()
         raise
     return control
+
+
+def ask(control: socket.socket, port: int, local: socket.socket, preamble: bytes = b"") -> None:
+    """The request of a call. Raises ``OSError`` if nobody is there any more."""
+    socket.send_fds(control, [encode_handover(port, preamble)], [local.fileno()])
 
 
 @contextlib.contextmanager

@@ -104,6 +104,27 @@ def doctor(config_file: Path | None, names: tuple[str, ...], as_json: bool, time
 
 
 @program.command()
+@options.config("hyperion.toml")
+@click.argument("server", metavar="SERVER")
+@click.argument("port", metavar="PORT", type=click.IntRange(1, 65_535))
+@options.debug
+def nc(config_file: Path | None, server: str, port: int) -> Action:
+    """Connect standard input and output to PORT of SERVER, as ssh wants it: ProxyCommand hyperion-client nc %h %p.
+
+    Through the client that runs, else with a tunnel of its own. SERVER may be given in any case, with .hyperion
+    appended, or as an address of it.
+    """
+
+    def action() -> int:
+        # Here, because the tunnel and all it needs are slow to load, and --help does not need them.
+        from hyperion.cli.nc import run_nc  # noqa: PLC0415
+
+        return run_nc(config_file, server, port)
+
+    return action
+
+
+@program.command()
 @click.option("-o", "--out", metavar="FILE", type=click.Path(path_type=Path), help="Write the private key there.")
 @click.option("-y", "public_of", metavar="FILE", type=click.Path(path_type=Path), help="Only show FILE's public key.")
 @click.option("--force", is_flag=True, help="Replace FILE if it exists.")

@@ -1,5 +1,6 @@
 """From a configuration file to what a command works with, asking for a passphrase where that is possible."""
 
+import os
 import sys
 from getpass import getpass
 from pathlib import Path
@@ -16,6 +17,15 @@ def terminal_prompt() -> Prompt | None:
     if sys.stdin is None or not sys.stdin.isatty():
         return None
     return _ask
+
+
+def controlling_terminal_prompt() -> Prompt | None:
+    """How to ask where standard input is data: on the terminal that the process belongs to, if it does."""
+    try:
+        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC))
+    except OSError:
+        return None
+    return _ask  # ``getpass`` takes that terminal by itself
 
 
 def _ask(question: str) -> str:

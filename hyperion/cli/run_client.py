@@ -10,6 +10,7 @@ from hyperion.config import ClientConfig, Secrets
 from hyperion.config.forward import add_forwards, parse_forward
 from hyperion.errors import UsageError
 from hyperion.loop import run
+from hyperion.paths import runtime_directory
 from hyperion.privileges import disable_core_dumps
 from hyperion.proto.control import LogSettings
 from hyperion.supervisor import client
@@ -53,6 +54,7 @@ def run_client(
         log=LogSettings(log_format, log_level),
         reload=load,
         announce=show_forwards,
+        runtime=runtime_directory("client", config_file),
     )
     log.configure("hyperion-client", format=log_format, level=log_level)
     try:

@@ -10,7 +10,7 @@ import os
 import socket
 import struct
 from collections.abc import Callable
-from typing import Final
+from typing import Final, Protocol
 
 from hyperion import log
 from hyperion.events import STREAM_DENIED
@@ -20,7 +20,7 @@ from hyperion.worker.deadlines import Deadlines
 from hyperion.worker.forward import QUIET, ForwardedStream, log_ended, log_opened
 from hyperion.worker.local_socket import make_quick, reset_at_close
 from hyperion.worker.poller import Poller
-from hyperion.worker.pool import OPEN_TIMEOUT, Pool
+from hyperion.worker.pool import OPEN_TIMEOUT, WaitingStream
 
 #: Callers that are accepted in one turn of the loop.
 ACCEPT_BURST: Final = 64
@@ -36,11 +36,28 @@ _UCRED: Final = struct.Struct("3i")
 _ANSWERS: Final = {"egress-policy": Answer.DENIED, "unreachable": Answer.UNREACHABLE}
 
 
+class Tunnels(Protocol):
+    """What callers ask of a pool."""
+
+    @property
+    def reason(self) -> str | None:
+        """Why a connection is missing, a short stable word."""
+
+    def open_stream(self, stream: WaitingStream) -> None:
+        """Carry it, or end it."""
+
+    def stream_gone(self, stream: WaitingStream) -> None:
+        """It ended."""
+
+    def serve_waiting(self) -> None:
+        """There may be room for another one."""
+
+
 class StreamSocket:
     """The listening socket of one server. ``uids``: users who may call; where the kernel does not tell, the directory
     that the socket lies in decides alone."""
 
-    def __init__(self, pool: Pool, poller: Poller, server: str, uids: tuple[int, ...], counters: Counters) -> None:
+    def __init__(self, pool: Tunnels, poller: Poller, server: str, uids: tuple[int, ...], counters: Counters) -> None:
         self.pool = pool
         self.poller = poller
         self.server = server
@@ -99,9 +116,10 @@ class StreamSocket:
                 loop.remove_reader(listener.fileno())
                 loop.call_later(ACCEPT_PAUSE, self._watch)
                 return
-            self._receive(control)
+            self.adopt(control)
 
-    def _receive(self, control: socket.socket) -> None:
+    def adopt(self, control: socket.socket) -> None:
+        """A caller has connected: hear what it wants, if it may call."""
         if not self._is_welcome(control):
             log.event(STREAM_DENIED, {"hyperion.server.name": self.server}, reason="not-permitted")
             control.close()

@@ -9,7 +9,7 @@ import msgspec
 
 from hyperion.proto.control import ClientWorkerConfig
 from hyperion.proto.handover import Answer, Ending
-from hyperion.rendezvous import Meeting, call
+from hyperion.rendezvous import Meeting, call, short
 from tests.helpers.rig import WAIT_SECONDS, Rig
 
 
@@ -28,9 +28,7 @@ class CalledRig(Rig):
         super().__init__(*ports, allow=allow, link=link, wait=wait)
         self.meeting = Meeting("web1", str(path))
         self._uids = (os.getuid(),) if uids is None else uids
-        self._calls = socket.socket(socket.AF_UNIX)
-        self._calls.bind(str(path))
-        self._calls.listen(64)
+        self._calls = bind(path)
         self._listeners.append(self._calls)
 
     def client_config(self, port: int) -> ClientWorkerConfig:
@@ -92,3 +90,20 @@ class Call:
         """Hang up, and close the stream's socket."""
         for writer in self._writers:
             writer.close()
+
+
+def bind(path: Path) -> socket.socket:
+    """A listening socket at a path of any length."""
+    sock = socket.socket(socket.AF_UNIX)
+    with short(str(path)) as name:
+        sock.bind(name)
+    sock.listen(64)
+    return sock
+
+
+def reach(path: Path) -> socket.socket:
+    """A connection to it."""
+    sock = socket.socket(socket.AF_UNIX)
+    with short(str(path)) as name:
+        sock.connect(name)
+    return sock

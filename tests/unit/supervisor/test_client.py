@@ -12,6 +12,7 @@ from hyperion.proto.control import ClientWorkerConfig, ForwardRule, LogSettings
 from hyperion.rendezvous import meetings
 from hyperion.supervisor.client import MAX_FORWARDS, Client, ClientOptions, worker_config
 from hyperion.supervisor.forwards import BoundForward
+from tests.helpers.calls import reach
 from tests.helpers.supervise import client_config, key
 
 FORWARDS = [["127.0.0.1:0", "web1", 22], ["127.0.0.1:0", "db1", 5432]]
@@ -91,8 +92,7 @@ def test_streams_are_published_and_leave_nothing_behind(config: ClientConfig, tm
         ("web1", ("10.99.0.10", "127.0.0.1")),
         ("db1", ("10.99.0.11", "127.0.0.1")),
     ]
-    with socket.socket(socket.AF_UNIX) as sock:
-        sock.connect(found[0].path)
+    reach(Path(found[0].path)).close()
     client.close()
     assert list(runtime.iterdir()) == []
 

@@ -11,7 +11,7 @@ from hyperion.events import STREAM_DENIED, STREAM_FAILED, STREAM_OPENED
 from hyperion.proto.handover import Answer, Ending, encode_handover
 from hyperion.rendezvous import call
 from hyperion.worker.deadlines import Deadlines
-from tests.helpers.calls import Call, CalledRig
+from tests.helpers.calls import Call, CalledRig, reach
 from tests.helpers.rig import Events, Stream, digest, echo, ending, hang_up, noise, send_all, service, until
 
 pytestmark = [
@@ -152,8 +152,7 @@ async def test_a_caller_that_leaves_before_the_answer_opens_nothing(events: Even
 async def test_callers_that_do_not_behave(events: Events, path: Path, what: str) -> None:
     async with service(echo) as port, CalledRig(path, port) as rig:
         before = len(os.listdir("/proc/self/fd"))
-        control = socket.socket(socket.AF_UNIX)
-        control.connect(str(path))
+        control = reach(path)
         held: list[socket.socket] = []
         match what:
             case "nothing":
@@ -189,8 +188,7 @@ async def test_a_silent_caller_is_sent_away(events: Events, path: Path) -> None:
     async with service(echo) as port, CalledRig(path, port) as rig:
         calls = rig.client._calls
         calls.requests = Deadlines(0.1, lambda caller: caller.close())
-        control = socket.socket(socket.AF_UNIX)
-        control.connect(str(path))
+        control = reach(path)
         control.setblocking(False)
         async with asyncio.timeout(5):
             assert await asyncio.get_running_loop().sock_recv(control, 1) == b""

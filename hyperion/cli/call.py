@@ -1,0 +1,96 @@
+"""One call of ``nc`` to a worker: from the request to the exit code.
+
+Knows the answers of ``hyperion.proto.handover`` and what each means to a person and to a script. Refuses to know whose
+worker it is: that of a running client, or the one in this process. Imports little: ssh waits for it.
+"""
+
+import socket
+
+from hyperion.cli.stdio import End, bridge
+from hyperion.errors import HyperionError, RefusedError, TemporaryError, UnreachableError, one_line
+from hyperion.proto.handover import MAX_REASON_BYTES, Answer, Ending, decode_answer
+from hyperion.rendezvous import Meeting, call
+
+#: What a shell reports for a program that SIGPIPE ended.
+EXIT_BROKEN_PIPE = 141
+
+#: The reason of a tunnel that is missing because the gate did not open: trying again may help.
+KNOCK_UNANSWERED = "knock-unanswered"
+
+
+def place_call(meeting: Meeting, port: int) -> tuple[socket.socket, socket.socket]:
+    """The control connection and the stream. Raises ``OSError`` if nobody is there."""
+    ours, theirs = socket.socketpair()
+    try:
+        control = call(meeting, port, theirs)
+    except BaseException:
+        ours.close()
+        raise
+    finally:
+        theirs.close()
+    return control, ours
+
+
+def converse(control: socket.socket, stream: socket.socket, server: str, port: int) -> int:
+    """Waits for the answer, then moves bytes until both sides are done; the exit code.
+
+    Raises ``RefusedError``, ``UnreachableError``, ``TemporaryError``.
+    """
+    with control, stream:
+        said = _hear(control)
+        answer = decode_answer(said[0]) if said else None
+        if answer is not Answer.OK:
+            raise explain(answer, _reason(control), server, port)
+        end = bridge(stream)
+        if end is End.READER_LEFT:
+            return EXIT_BROKEN_PIPE
+        ending = _hear(control)
+        if end is End.FINISHED and ending == bytes((Ending.CLEAN,)):
+            return 0
+        raise TemporaryError(
+            f"the connection to {server}:{port} was lost" if ending else f"the client's worker for {server} ended",
+            hint=f"what arrived may not be all; hyperion-client doctor {server} checks the way",
+        )
+
+
+def explain(answer: Answer | None, reason: str, server: str, port: int) -> HyperionError:
+    """Why there is no stream."""
+    match answer:
+        case Answer.DENIED:
+            return RefusedError(
+                f"{server} does not allow port {port}",
+                hint=f"add {port} to allow in the server's configuration, or take a port that is in it",
+            )
+        case Answer.UNREACHABLE:
+            return UnreachableError(
+                f"nothing answers on port {port} of {server}", hint="the service must listen on 127.0.0.1 there"
+            )
+        case Answer.NO_TUNNEL if reason == KNOCK_UNANSWERED:
+            return TemporaryError(
+                f"no tunnel to {server}: knocks went out, and the port did not open",
+                hint=f"hyperion-client doctor {server} shows the likely causes",
+            )
+        case _:
+            why = f" ({one_line(reason)})" if reason else ""
+            return UnreachableError(f"no tunnel to {server}{why}", hint=f"hyperion-client doctor {server} says why")
+
+
+def _hear(control: socket.socket) -> bytes:
+    """One byte, or nothing at the end."""
+    try:
+        return control.recv(1)
+    except OSError:
+        return b""
+
+
+def _reason(control: socket.socket) -> str:
+    said = b""
+    while len(said) < MAX_REASON_BYTES:
+        try:
+            more = control.recv(MAX_REASON_BYTES - len(said))
+        except OSError:
+            break
+        if not more:
+            break
+        said += more
+    return said.decode("ascii", "replace")

@@ -1,0 +1,112 @@
+"""``nc`` where no client runs, or where its command line is not the plain one: with its own knock and tunnel.
+
+Knows the configuration and how to ask for a passphrase while standard input is data. What is moved, and what the end
+means, is ``call``'s and ``stdio``'s business.
+"""
+
+import asyncio
+import contextlib
+import os
+import socket
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+from hyperion.cli.call import KNOCK_UNANSWERED, converse
+from hyperion.cli.loading import client_path, controlling_terminal_prompt, load_client_config
+from hyperion.cli.quick_nc import running, through_running
+from hyperion.cli.stdio import open_missing
+from hyperion.config import ClientConfig, Secrets, ServerEntry
+from hyperion.config.forward import require_server
+from hyperion.errors import TemporaryError, UsageError
+from hyperion.loop import run
+from hyperion.privileges import disable_core_dumps
+from hyperion.proto.keys import PrivateKey
+from hyperion.rendezvous import AVAILABLE, Meeting, ask, matching
+from hyperion.worker.connector import ConnectFailed, Target
+from hyperion.worker.single import SingleTunnel
+
+
+def run_nc(config_file: Path | None, server: str, port: int) -> int:
+    """Standard input and output to ``port`` of ``server``; the exit code.
+
+    Raises what loading raises, ``UsageError`` for an unknown server, and what ``converse`` raises.
+    """
+    if not AVAILABLE:
+        raise UsageError(
+            "nc needs Unix sockets that hand over descriptors, and this system has none",
+            hint=f"forward a port instead: hyperion-client run -L {server}:{port}",
+        )
+    open_missing()
+    if (code := through_running(running(config_file), server, port)) is not None:
+        return code
+    disable_core_dumps()
+    secrets = Secrets(controlling_terminal_prompt())
+    config = load_client_config(client_path(config_file), secrets)
+    secrets.stop_asking()
+    entry = find_server(config, server)
+    return run(lambda: through_own_tunnel(config, entry, port))
+
+
+def find_server(config: ClientConfig, name: str) -> ServerEntry:
+    """By the same rules as with a client that runs. Raises ``UsageError``."""
+    known = [Meeting(entry.name, "", (str(entry.virtual_ip), entry.endpoint.host)) for entry in config.servers]
+    found = matching(name, known)
+    if not found:
+        require_server(config, name)
+    return config.servers[known.index(found[0])]
+
+
+async def through_own_tunnel(config: ClientConfig, entry: ServerEntry, port: int) -> int:
+    """Knocks, connects, and ends with the stream. Raises ``HyperionError``."""
+    tunnel = SingleTunnel(target_of(entry, config.identity))
+    try:
+        await tunnel.open((os.geteuid(),))
+    except ConnectFailed as error:
+        if error.reason == KNOCK_UNANSWERED:
+            raise TemporaryError(error.message, hint=error.hint) from None
+        raise
+    control, theirs = socket.socketpair()
+    stream, local = socket.socketpair()
+    with local:
+        ask(control, port, local)
+    tunnel.adopt(theirs)
+    try:
+        return await _in_thread(lambda: converse(control, stream, entry.name, port))
+    finally:
+        await tunnel.close()
+
+
+def target_of(entry: ServerEntry, identity: PrivateKey) -> Target:
+    """The server as a connector knows it."""
+    endpoint = entry.endpoint
+    return Target(entry.name, endpoint.host, endpoint.port, entry.public_key.raw, identity.raw, entry.psk.raw)
+
+
+async def _in_thread(work: Callable[[], int]) -> int:
+    """``work`` blocks; the loop moves bytes between the stream and the tunnel meanwhile.
+
+    Not an executor's thread: the program would not end before such a one has, and this one may wait for a terminal.
+    """
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[int] = loop.create_future()
+
+    def settle(code: int, error: BaseException | None) -> None:
+        if done.cancelled():
+            return
+        if error is None:
+            done.set_result(code)
+        else:
+            done.set_exception(error)
+
+    def body() -> None:
+        code, error = 0, None
+        try:
+            code = work()
+        except BaseException as raised:  # noqa: BLE001 - it is raised again where the result is awaited
+            error = raised
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
+            loop.call_soon_threadsafe(settle, code, error)
+
+    threading.Thread(target=body, daemon=True, name="nc").start()
+    return await done

@@ -1,0 +1,99 @@
+"""From an answer to an exit code."""
+
+import os
+import socket
+from pathlib import Path
+
+import pytest
+
+from hyperion.cli import call as module
+from hyperion.cli.call import EXIT_BROKEN_PIPE, converse, explain, place_call
+from hyperion.cli.stdio import End
+from hyperion.errors import HyperionError
+from hyperion.proto.handover import MAX_REASON_BYTES, Answer, Ending
+from hyperion.rendezvous import Meeting
+from tests.helpers.calls import bind
+
+
+def talk(monkeypatch: pytest.MonkeyPatch, said: bytes, end: End = End.FINISHED) -> int:
+    """``converse`` with a worker that says this and hangs up."""
+    monkeypatch.setattr(module, "bridge", lambda stream: end)
+    control, worker = socket.socketpair()
+    with worker:
+        worker.sendall(said)
+        worker.shutdown(socket.SHUT_WR)
+        return converse(control, socket.socket(), "web1", 22)
+
+
+@pytest.mark.parametrize(
+    ("said", "code", "words"),
+    [
+        (b"\1egress-policy", 77, "web1 does not allow port 22"),
+        (b"\2unreachable", 69, "nothing answers on port 22 of web1"),
+        (b"\3refused", 69, "no tunnel to web1 (refused)"),
+        (b"\3knock-unanswered", 75, "no tunnel to web1: knocks went out"),
+        (b"\3", 69, "no tunnel to web1"),
+        (b"", 69, "no tunnel to web1"),
+        (b"\x09", 69, "no tunnel to web1"),
+        (b"\3\xff\n\x1b[2J", 69, "no tunnel to web1 (\ufffd\\n\\x1b[2J)"),
+        (b"\3" + b"x" * 4096, 69, f"no tunnel to web1 ({'x' * MAX_REASON_BYTES})"),
+    ],
+)
+def test_no_stream(monkeypatch: pytest.MonkeyPatch, said: bytes, code: int, words: str) -> None:
+    with pytest.raises(HyperionError) as caught:
+        talk(monkeypatch, said)
+    assert caught.value.exit_code == code
+    assert caught.value.message.startswith(words)
+    assert caught.value.hint
+
+
+OK = bytes((Answer.OK,))
+
+
+def test_a_clean_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert talk(monkeypatch, OK + bytes((Ending.CLEAN,))) == 0
+
+
+def test_the_reader_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert talk(monkeypatch, OK, End.READER_LEFT) == EXIT_BROKEN_PIPE
+
+
+@pytest.mark.parametrize(
+    ("said", "end", "words"),
+    [
+        (OK + bytes((Ending.BROKEN,)), End.FINISHED, "the connection to web1:22 was lost"),
+        (OK + bytes((Ending.CLEAN,)), End.BROKEN, "the connection to web1:22 was lost"),
+        (OK, End.FINISHED, "the client's worker for web1 ended"),
+    ],
+)
+def test_an_end_of_file_alone_is_no_clean_end(
+    monkeypatch: pytest.MonkeyPatch, said: bytes, end: End, words: str
+) -> None:
+    with pytest.raises(HyperionError, match=words) as caught:
+        talk(monkeypatch, said, end)
+    assert caught.value.exit_code == 75
+
+
+@pytest.mark.parametrize("answer", [None, *Answer])
+def test_every_answer_has_its_words(answer: Answer | None) -> None:
+    error = explain(answer, "", "web1", 22)
+    assert "web1" in error.message
+    assert error.hint
+
+
+def test_a_call_that_nobody_takes_leaves_no_descriptor(tmp_path: Path) -> None:
+    before = len(os.listdir("/proc/self/fd"))
+    with pytest.raises(FileNotFoundError):
+        place_call(Meeting("web1", str(tmp_path / "0")), 22)
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_a_call_hands_one_end_over(tmp_path: Path) -> None:
+    with bind(tmp_path / "0") as listener:
+        control, stream = place_call(Meeting("web1", str(tmp_path / "0")), 22)
+        accepted, _ = listener.accept()
+        data, descriptors, _, _ = socket.recv_fds(accepted, 100, 4)
+    with control, stream, accepted, socket.socket(fileno=descriptors[0]) as far:
+        assert data == b"\0\x16\0"
+        far.sendall(b"x")
+        assert stream.recv(1) == b"x"

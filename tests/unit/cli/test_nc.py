@@ -1,0 +1,98 @@
+"""``nc`` with a tunnel of its own: which server is meant, and what is said before there is one."""
+
+import os
+import pty
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from hyperion.cli import nc
+from hyperion.cli.nc import find_server, run_nc, target_of
+from hyperion.config import ClientConfig, Secrets, load_client
+from hyperion.errors import ConfigMissingError, UnreachableError, UsageError
+from tests.helpers.config_files import client_text
+
+
+def write_client(directory: Path, addr: str = "192.0.2.1:8443") -> Path:
+    path = directory / "hyperion.toml"
+    path.write_text(client_text(directory).replace("192.0.2.1:8443", addr), encoding="utf-8")
+    path.chmod(0o600)
+    return path
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> ClientConfig:
+    return load_client(write_client(tmp_path), Secrets(None))
+
+
+@pytest.mark.parametrize("name", ["web1", "WEB1", "web1.hyperion", "10.99.0.10"])
+def test_a_server_by_its_names(config: ClientConfig, name: str) -> None:
+    entry = find_server(config, name)
+    assert entry.name == "web1"
+    target = target_of(entry, config.identity)
+    assert (target.name, target.port) == ("web1", entry.endpoint.port)
+    assert target.static_secret == config.identity.raw
+
+
+def test_a_server_that_is_none(config: ClientConfig) -> None:
+    with pytest.raises(UsageError, match="no server web9"):
+        find_server(config, "web9")
+
+
+def test_no_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HYPERION_HOME", str(tmp_path))
+    with pytest.raises(ConfigMissingError):
+        run_nc(None, "web1", 22)
+
+
+def test_a_system_that_cannot(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nc, "AVAILABLE", False)
+    with pytest.raises(UsageError, match="nc needs Unix sockets") as caught:
+        run_nc(None, "web1", 22)
+    assert caught.value.hint == "forward a port instead: hyperion-client run -L web1:22"
+
+
+def test_a_server_that_is_down(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HYPERION_HOME", str(tmp_path))
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    with pytest.raises(UnreachableError, match="connection refused"):
+        run_nc(write_client(tmp_path, addr=f"127.0.0.1:{port}"), "web1", 22)
+
+
+def test_the_passphrase_is_asked_on_the_terminal_not_on_standard_input(tmp_path: Path) -> None:
+    """Standard input is data. A session of its own gets the pseudo-terminal as /dev/tty."""
+    ours, theirs = pty.openpty()
+    script = (
+        "import fcntl, os, sys, termios\n"
+        "fcntl.ioctl(int(sys.argv[1]), termios.TIOCSCTTY, 0)\n"
+        "from hyperion.cli.loading import controlling_terminal_prompt\n"
+        "prompt = controlling_terminal_prompt()\n"
+        "print(prompt('question: '), sys.stdin.read())"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", script, str(theirs)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        pass_fds=[theirs],
+        start_new_session=True,
+    ) as process:
+        os.close(theirs)
+        asked = b""
+        while b"question: " not in asked:
+            asked += os.read(ours, 100)
+        os.write(ours, b"secret word\n")
+        out, _ = process.communicate(b"data", timeout=20)
+    os.close(ours)
+    assert out.decode().split() == ["secret", "word", "data"]
+
+
+def test_without_a_terminal_nobody_is_asked() -> None:
+    script = "from hyperion.cli.loading import controlling_terminal_prompt as p; print(p())"
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, start_new_session=True, timeout=20
+    )
+    assert done.stdout.strip() == "None"
