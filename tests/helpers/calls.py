@@ -102,8 +102,12 @@ def bind(path: Path) -> socket.socket:
 
 
 def reach(path: Path) -> socket.socket:
-    """A connection to it."""
+    """A connection to it. Raises ``OSError``."""
     sock = socket.socket(socket.AF_UNIX)
-    with short(str(path)) as name:
-        sock.connect(name)
+    try:
+        with short(str(path)) as name:
+            sock.connect(name)
+    except OSError:
+        sock.close()
+        raise
     return sock
