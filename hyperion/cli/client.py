@@ -44,6 +44,61 @@ def init(force: bool, dry_run: bool, as_json: bool) -> Action:
     return action
 
 
+@program.command("add-server")
+@options.config("hyperion.toml")
+@click.argument("name")
+@click.argument("address", metavar="HOST[:PORT]")
+@click.argument("pubkey")
+@options.dry_run
+@options.json("hyperion.add-server/1")
+@options.debug
+def add_server(config_file: Path | None, name: str, address: str, pubkey: str, dry_run: bool, as_json: bool) -> Action:
+    """Add a server to the configuration, and give it a fake address. PORT is 8443 unless given."""
+
+    def action() -> int:
+        # Here, because cryptography and tomlkit are slow to load.
+        from hyperion.cli.servers import run_add  # noqa: PLC0415
+
+        return run_add(config_file, name, address, pubkey, dry_run=dry_run, as_json=as_json)
+
+    return action
+
+
+@program.command("rm-server")
+@options.config("hyperion.toml")
+@click.argument("name")
+@click.option("--forwards", "with_forwards", is_flag=True, help="Remove the [[forward]]s that lead to it as well.")
+@options.dry_run
+@options.json("hyperion.rm-server/1")
+@options.debug
+def rm_server(config_file: Path | None, name: str, with_forwards: bool, dry_run: bool, as_json: bool) -> Action:
+    """Remove a server from the configuration."""
+
+    def action() -> int:
+        # Here, because cryptography and tomlkit are slow to load.
+        from hyperion.cli.servers import run_remove  # noqa: PLC0415
+
+        return run_remove(config_file, name, with_forwards=with_forwards, dry_run=dry_run, as_json=as_json)
+
+    return action
+
+
+@program.command()
+@options.config("hyperion.toml")
+@options.json("hyperion.ls/1")
+@options.debug
+def ls(config_file: Path | None, as_json: bool) -> Action:
+    """List the servers of the configuration with their fake addresses."""
+
+    def action() -> int:
+        # Here, because cryptography is slow to load.
+        from hyperion.cli.ls import run_ls  # noqa: PLC0415
+
+        return run_ls(config_file, as_json=as_json)
+
+    return action
+
+
 @program.command()
 @options.config("hyperion.toml")
 @click.option(

@@ -7,6 +7,7 @@
 * ``keyfile``    files that hold one secret
 * ``secrets``    what comes from the environment or from a person
 * ``key_source`` where a PSK comes from: passphrase, environment, file, value
+* ``outline``    what the client's file says without its secrets, and ``edit`` what a command changes in it
 * ``server`` and ``client``  what the values mean together
 * ``fake_ip``    by which address each server is known in transparent mode
 * ``name``       how servers and admins may be called

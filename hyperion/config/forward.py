@@ -4,10 +4,12 @@ Knows that notation and how it adds to a configuration that has been loaded.
 """
 
 import difflib
+from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
-from hyperion.config.client import is_taken
 from hyperion.config.endpoint import MAX_PORT, Endpoint
+from hyperion.config.outline import is_taken
 from hyperion.config.settings import ClientConfig, ForwardEntry
 from hyperion.errors import UsageError
 
@@ -42,11 +44,15 @@ def add_forwards(config: ClientConfig, extra: list[ForwardEntry]) -> ClientConfi
 
 def require_server(config: ClientConfig, name: str) -> None:
     """Raises ``UsageError`` if there is no such server."""
-    names = [server.name for server in config.servers]
+    require_name([server.name for server in config.servers], name, config.path)
+
+
+def require_name(names: Sequence[str], name: str, path: Path) -> None:
+    """Raises ``UsageError``, with the closest name as a hint, if ``name`` is not among ``names`` of ``path``."""
     if name in names:
         return
     close = difflib.get_close_matches(name, names, n=1)
-    raise UsageError(f"no server {name} in {config.path}", hint=f"did you mean {close[0]}?" if close else None)
+    raise UsageError(f"no server {name} in {path}", hint=f"did you mean {close[0]}?" if close else None)
 
 
 def _port(option: str, text: str, *, lowest: int) -> int:

@@ -27,7 +27,12 @@ SchemaT = TypeVar("SchemaT", bound=msgspec.Struct)
 
 def read(path: Path, schema: type[SchemaT]) -> SchemaT:
     """The file as ``schema``. Raises ``ConfigMissingError`` if there is none, ``ConfigError`` for all else."""
-    table = _parse(path, _read_text(path))
+    return parse(path, _read_bytes(path), schema)
+
+
+def parse(path: Path, content: bytes, schema: type[SchemaT]) -> SchemaT:
+    """What a file at ``path`` with this content says. Raises ``ConfigError``."""
+    table = _parse(path, _decode(path, content))
     try:
         return msgspec.convert(table, schema)
     except msgspec.ValidationError as error:
@@ -36,14 +41,20 @@ def read(path: Path, schema: type[SchemaT]) -> SchemaT:
         raise _explain(path, table, inspect.type_info(schema), at["path"] if at else "") from None
 
 
-def _read_text(path: Path) -> str:
+def _read_bytes(path: Path) -> bytes:
     try:
         with path.open("rb") as file:
             content = file.read(MAX_FILE_BYTES + 1)
     except (FileNotFoundError, NotADirectoryError):
-        raise ConfigMissingError(f"no configuration file {path}", hint="name one with --config FILE") from None
+        raise ConfigMissingError(
+            f"no configuration file {path}", hint="init makes one, --config FILE names another"
+        ) from None
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {(error.strerror or 'unknown error').lower()}") from None
+    return content
+
+
+def _decode(path: Path, content: bytes) -> str:
     if len(content) > MAX_FILE_BYTES:
         raise ConfigError(f"{path}: expected at most {MAX_FILE_BYTES} bytes")
     try:

@@ -44,9 +44,8 @@ def test_no_config(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
 ) -> None:
     monkeypatch.setenv("HYPERION_HOME", str(tmp_path))
-    expected = (
-        f"hyperion-client: error: no configuration file {tmp_path}/hyperion.toml\nhint: name one with --config FILE\n"
-    )
+    hint = "hint: init makes one, --config FILE names another"
+    expected = f"hyperion-client: error: no configuration file {tmp_path}/hyperion.toml\n{hint}\n"
     assert hyperion_client(capsys, command) == (66, "", expected)
 
 

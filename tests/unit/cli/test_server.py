@@ -30,9 +30,8 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_no_config(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HYPERION_HOME", str(tmp_path))
-    expected = (
-        f"hyperion-server: error: no configuration file {tmp_path}/server.toml\nhint: name one with --config FILE\n"
-    )
+    hint = "hint: init makes one, --config FILE names another"
+    expected = f"hyperion-server: error: no configuration file {tmp_path}/server.toml\n{hint}\n"
     assert hyperion_server(capsys, "run") == (66, "", expected)
 
 

@@ -1,0 +1,113 @@
+"""``ls``: the servers of the client's file, without asking any of them and without any secret."""
+
+from pathlib import Path
+
+import msgspec
+
+from hyperion import running
+from hyperion.cli.loading import client_path
+from hyperion.cli.output import say
+from hyperion.config.client import read_client
+from hyperion.config.outline import ClientOutline, outline_client
+from hyperion.errors import RefusedError
+
+SCHEMA = "hyperion.ls/1"
+DEVICE = "hyperion0"
+
+#: Columns that a fake address takes at least.
+_ADDRESS_WIDTH = 15
+
+
+class ForwardDocument(msgspec.Struct):
+    """One local listener of the file."""
+
+    local: str
+    remote_port: int
+
+
+class ServerDocument(msgspec.Struct, kw_only=True):
+    """One server of ``--json``."""
+
+    name: str
+    addr: str
+    virtual_ip: str
+    server_pubkey: str
+    fingerprint: str
+    pool_size: int
+    forwards: list[ForwardDocument]
+
+
+class LsDocument(msgspec.Struct, kw_only=True):
+    """What ``--json`` prints. ``running``: whether a client runs; ``None``: we may not know. ``pid``: its process."""
+
+    schema: str = SCHEMA
+    config: str
+    running: bool | None
+    pid: int | None
+    tun_addr: str
+    servers: list[ServerDocument]
+
+
+def run_ls(config_file: Path | None, *, as_json: bool) -> int:
+    """Raises what reading the file raises."""
+    path = client_path(config_file)
+    outline = outline_client(path, read_client(path))
+    runs, pid = _state(config_file)
+    if as_json:
+        document = LsDocument(
+            config=str(path), running=runs, pid=pid, tun_addr=str(outline.tun.address), servers=_documents(outline)
+        )
+        say(msgspec.json.encode(document).decode())
+        return 0
+    say(f"hyperion: {_shown(runs, pid)}")
+    say(f"tun device {DEVICE} at {outline.tun.address}")
+    if not outline.servers:
+        say("no servers yet; add one: hyperion-client add-server NAME HOST[:PORT] PUBKEY")
+        return 0
+    for line in _table(outline):
+        say(line)
+    return 0
+
+
+def _state(config_file: Path | None) -> tuple[bool | None, int | None]:
+    try:
+        found = running.find("client", config_file)
+    except RefusedError:
+        return None, None
+    return found is not None, None if found is None else found.pid
+
+
+def _shown(runs: bool | None, pid: int | None) -> str:
+    if runs is None:
+        return "unknown (another user's, perhaps: ask with sudo)"
+    return f"UP (pid {pid or 'unknown'})" if runs else "down"
+
+
+def _documents(outline: ClientOutline) -> list[ServerDocument]:
+    return [
+        ServerDocument(
+            name=server.name,
+            addr=str(server.endpoint),
+            virtual_ip=str(server.virtual_ip),
+            server_pubkey=str(server.public_key),
+            fingerprint=server.public_key.fingerprint,
+            pool_size=server.pool_size,
+            forwards=[
+                ForwardDocument(str(forward.local), forward.remote_port)
+                for forward in outline.forwards
+                if forward.server == server.name
+            ],
+        )
+        for server in outline.servers
+    ]
+
+
+def _table(outline: ClientOutline) -> list[str]:
+    """The columns of the original."""
+    width = max(4, *(len(server.name) for server in outline.servers))
+    rows = [
+        (server.name, str(server.virtual_ip), f"ssh user@{server.virtual_ip}   ({server.endpoint})")
+        for server in outline.servers
+    ]
+    rows.insert(0, ("name", "fake ip", "reach it at"))
+    return [f"{name:<{width}}  {address:<{_ADDRESS_WIDTH}}  {reach}" for name, address, reach in rows]

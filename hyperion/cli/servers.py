@@ -1,0 +1,180 @@
+"""``add-server`` and ``rm-server``: one entry more or less in the client's file, everything else as it was.
+
+The file is locked, read, edited as text, written beside its place, read back, compared with what it should say, and
+only then put in place.
+"""
+
+import contextlib
+import ipaddress
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+from hyperion import running
+from hyperion.cli.diff import diff
+from hyperion.cli.loading import client_path
+from hyperion.cli.output import say
+from hyperion.config.edit import NewServer, add_server, remove_server
+from hyperion.config.endpoint import Endpoint
+from hyperion.config.fake_ip import next_free
+from hyperion.config.forward import require_name
+from hyperion.config.name import NAME_RULE, is_name
+from hyperion.config.outline import ClientOutline, ServerOutline, outline_client
+from hyperion.config.safe_file import Original, locked, read_original, rewrite
+from hyperion.config.schema import ClientFile
+from hyperion.config.toml_file import parse
+from hyperion.errors import BadKeyError, ConfigError, ConfigMissingError, InternalError, RefusedError, UsageError
+from hyperion.proto.keys import KeyFormatError, PublicKey
+
+ADD_SCHEMA = "hyperion.add-server/1"
+REMOVE_SCHEMA = "hyperion.rm-server/1"
+
+#: Where a server listens if nothing else is said.
+DEFAULT_PORT = 8443
+
+
+class AddDocument(msgspec.Struct, kw_only=True):
+    """What ``add-server --json`` prints. ``running``: a client runs that a reload would tell of it."""
+
+    schema: str = ADD_SCHEMA
+    name: str
+    addr: str
+    server_pubkey: str
+    virtual_ip: str
+    config: str
+    running: bool
+
+
+class RemoveDocument(msgspec.Struct, kw_only=True):
+    """What ``rm-server --json`` prints."""
+
+    schema: str = REMOVE_SCHEMA
+    name: str
+    forwards: int
+    config: str
+    running: bool
+
+
+def run_add(config_file: Path | None, name: str, addr: str, pubkey: str, *, dry_run: bool, as_json: bool) -> int:
+    """Adds a server with the next free fake address. Raises ``UsageError``, ``BadKeyError``, what reading raises, and
+    ``CannotCreateError``; then the file is as it was."""
+    if not is_name(name):
+        raise UsageError(f"NAME: expected {NAME_RULE}")
+    endpoint, public = parse_address(addr), _parse_key(pubkey)
+    with _editing(client_path(config_file)) as (original, outline):
+        if name in [server.name for server in outline.servers]:
+            raise UsageError(f"there is a server {name} already", hint=f"hyperion-client rm-server {name} removes it")
+        virtual_ip = next_free(outline.tun, [server.virtual_ip for server in outline.servers])
+        if virtual_ip is None:
+            raise ConfigError(
+                f"{outline.path}: no free virtual IP left in the tun subnet", hint="make [tun] prefix smaller, like 16"
+            )
+        new = NewServer(name, str(endpoint), str(public), str(virtual_ip))
+        text = add_server(_text(original), new)
+        if dry_run:
+            say(diff(outline.path, _text(original), text))
+            return 0
+        pool_size = parse(outline.path, original.content, ClientFile).pool_size
+        entry = ServerOutline(name, endpoint, public, pool_size, virtual_ip)
+        _write(original, text, outline, (*outline.servers, entry))
+    runs = _runs(config_file)
+    if as_json:
+        document = AddDocument(
+            name=name,
+            addr=new.addr,
+            server_pubkey=new.server_pubkey,
+            virtual_ip=new.virtual_ip,
+            config=str(outline.path),
+            running=runs,
+        )
+        say(msgspec.json.encode(document).decode())
+        return 0
+    say(f"added server {name} ({new.addr}) as {new.virtual_ip}")
+    say(f"once it is up: ssh user@{new.virtual_ip}")
+    say(f"next: hyperion-client {'reload' if runs else 'up'}")
+    return 0
+
+
+def run_remove(config_file: Path | None, name: str, *, with_forwards: bool, dry_run: bool, as_json: bool) -> int:
+    """Removes a server. Raises ``UsageError`` if there is none, or forwards lead to it that may not go; else as
+    ``run_add``."""
+    with _editing(client_path(config_file)) as (original, outline):
+        require_name([server.name for server in outline.servers], name, outline.path)
+        forwards = [forward for forward in outline.forwards if forward.server == name]
+        if forwards and not with_forwards:
+            where = ", ".join(str(forward.local) for forward in forwards)
+            raise UsageError(f"forwards lead to {name}: {where}", hint="--forwards removes them as well")
+        text = remove_server(_text(original), name)
+        if dry_run:
+            say(diff(outline.path, _text(original), text))
+            return 0
+        _write(original, text, outline, tuple(server for server in outline.servers if server.name != name))
+    runs = _runs(config_file)
+    if as_json:
+        document = RemoveDocument(name=name, forwards=len(forwards), config=str(outline.path), running=runs)
+        say(msgspec.json.encode(document).decode())
+        return 0
+    say(f"removed server {name}{f' and {len(forwards)} forwards' if forwards else ''}")
+    if runs:
+        say("next: hyperion-client reload")
+    return 0
+
+
+def parse_address(text: str) -> Endpoint:
+    """From ``HOST``, ``HOST:PORT``, ``[IPV6]:PORT``, or an IPv6 address alone; 8443 without a port. Raises
+    ``UsageError``."""
+    try:
+        with contextlib.suppress(ValueError):
+            return Endpoint.parse(f"[{ipaddress.IPv6Address(text.removeprefix('[').removesuffix(']'))}]:{DEFAULT_PORT}")
+        return Endpoint.parse(text if ":" in text else f"{text}:{DEFAULT_PORT}")
+    except ValueError as error:
+        raise UsageError(
+            f"HOST: expected HOST, HOST:PORT or [IPV6]:PORT: {error}", hint="like 203.0.113.10:8443"
+        ) from None
+
+
+def _parse_key(text: str) -> PublicKey:
+    try:
+        return PublicKey.parse(text)
+    except KeyFormatError as error:
+        raise BadKeyError(f"PUBKEY: {error}", hint="it is what hyperion-server init printed") from None
+
+
+@contextlib.contextmanager
+def _editing(path: Path) -> Iterator[tuple[Original, ClientOutline]]:
+    """The file as it is now; until the block ends no other command of ours changes it."""
+    if not path.exists():
+        raise ConfigMissingError(f"no configuration file {path}", hint="hyperion-client init makes one")
+    with locked(read_original(path).path.parent):
+        original = read_original(path)
+        yield original, outline_client(path, parse(path, original.content, ClientFile))
+
+
+def _text(original: Original) -> str:
+    """Its lines as they end, its byte order mark if there is one."""
+    return original.content.decode("utf-8")
+
+
+def _write(original: Original, text: str, before: ClientOutline, servers: tuple[ServerOutline, ...]) -> None:
+    """Puts ``text`` in place if it says the same as ``before``, but with these servers. Servers without an address of
+    their own in the file may get another one, if one before them went."""
+    names = {server.name for server in servers}
+    forwards = tuple(forward for forward in before.forwards if forward.server in names)
+
+    def check(content: bytes) -> None:
+        found = outline_client(before.path, parse(before.path, content, ClientFile))
+        told = [(server.name, server.endpoint, server.public_key, server.pool_size) for server in found.servers]
+        wanted = [(server.name, server.endpoint, server.public_key, server.pool_size) for server in servers]
+        if told != wanted or (found.forwards, found.knock, found.tun) != (forwards, before.knock, before.tun):
+            raise InternalError(f"{before.path}: the edit would not say what it should", hint="nothing was changed")
+
+    rewrite(original, text.encode("utf-8"), check)
+
+
+def _runs(config_file: Path | None) -> bool:
+    """Whether a client runs with this file, as far as we may know."""
+    try:
+        return running.find("client", config_file) is not None
+    except RefusedError:
+        return True
