@@ -213,6 +213,11 @@ ADMIN_COMMAND = LogEvent(
     "admin command", AUDIT, ("event.reason", "user.id"),
 )
 
+OPERATOR_UNAVAILABLE = LogEvent(
+    "HYP5004W", "operator-unavailable", ("process",), ("start",), "failure", "warning",
+    "no operator socket, so status and down do not find this program", APP, _ERROR,
+)
+
 # --- 9: what should not happen ---------------------------------------------------------------------------------------
 
 LIBRARY_MESSAGE = LogEvent(

@@ -195,3 +195,29 @@ def keygen(out: Path | None, public_of: Path | None, force: bool, as_json: bool)
         return run_keygen(out, force=force, as_json=as_json, public_of=public_of)
 
     return action
+
+
+@program.command()
+@options.config("hyperion.toml")
+@options.status
+@options.debug
+def status(
+    config_file: Path | None, as_json: bool, watch: bool, as_lines: bool, interval: float, verbose: bool
+) -> Action:
+    """Show how it goes: each server with its state, worst first. Exit code 3: not running, 4: degraded."""
+
+    def action() -> int:
+        # Here, because --help does not need it.
+        from hyperion.cli.status import run_status  # noqa: PLC0415
+
+        return run_status(
+            "client",
+            config_file,
+            as_json=as_json,
+            as_lines=as_lines,
+            watch=watch,
+            interval=interval,
+            verbose=verbose,
+        )
+
+    return action

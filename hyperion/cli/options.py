@@ -15,6 +15,11 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 #: ``-h`` beside ``--help``, everywhere.
 CONTEXT = {"help_option_names": ["-h", "--help"]}
 
+#: Seconds between two looks of ``status --watch``: unless told otherwise, at least, at most.
+DEFAULT_INTERVAL = 1.0
+MIN_INTERVAL = 0.1
+MAX_INTERVAL = 3_600.0
+
 LOG_FORMATS = ("auto", "json", "console")
 LOG_LEVELS = ("debug", "info", "notice", "warning", "error", "critical")
 
@@ -100,3 +105,25 @@ def json(what: str) -> Callable[[Command], Command]:
 
 #: ``--dry-run``, for everything that writes.
 dry_run = click.option("--dry-run", is_flag=True, help="Show what would be written, and write nothing.")
+
+
+def status(command: Command) -> Command:
+    """What ``status`` of both programs takes."""
+    for option in (
+        click.option(
+            "-v", "--verbose", is_flag=True, help="Also each session, forward, and what peers say of themselves."
+        ),
+        click.option(
+            "--interval",
+            metavar="SECONDS",
+            type=Seconds(MIN_INTERVAL, MAX_INTERVAL),
+            default=DEFAULT_INTERVAL,
+            show_default=True,
+            help="With --watch: from one look to the next.",
+        ),
+        click.option("--jsonl", "as_lines", is_flag=True, help="With --watch: one JSON document a line."),
+        click.option("--watch", is_flag=True, help="Stay, and show what changes, until Ctrl-C."),
+        json("hyperion.status/1"),
+    ):
+        command = option(command)
+    return command

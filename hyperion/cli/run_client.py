@@ -15,6 +15,7 @@ from hyperion.privileges import disable_core_dumps
 from hyperion.proto.control import LogSettings
 from hyperion.supervisor import client
 from hyperion.supervisor.client import ClientOptions
+from hyperion.supervisor.desk import DeskPlace
 
 #: Forwards until told to stop; returns the exit code.
 Serve = Callable[[ClientConfig, ClientOptions], int]
@@ -55,6 +56,7 @@ def run_client(
         reload=load,
         announce=show_forwards,
         runtime=runtime_directory("client", config_file),
+        desk=DeskPlace(runtime_directory("client", config_file)),
     )
     log.configure("hyperion-client", format=log_format, level=log_level)
     try:

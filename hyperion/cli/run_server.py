@@ -7,9 +7,11 @@ from hyperion import log
 from hyperion.cli.loading import load_server_config, server_path, terminal_prompt
 from hyperion.config import Secrets, ServerConfig
 from hyperion.loop import run
+from hyperion.paths import runtime_directory
 from hyperion.privileges import disable_core_dumps
 from hyperion.proto.control import LogSettings
 from hyperion.supervisor import server
+from hyperion.supervisor.desk import DeskPlace
 from hyperion.supervisor.server import ServerOptions
 
 #: Serves until told to stop; returns the exit code.
@@ -40,6 +42,7 @@ def run_server(
         drain_timeout=drain_timeout,
         log=LogSettings(log_format, log_level),
         reload=lambda: load_server_config(path, secrets),
+        desk=DeskPlace(runtime_directory("server", config_file)),
     )
     log.configure("hyperion-server", format=log_format, level=log_level)
     try:

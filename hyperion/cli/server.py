@@ -132,3 +132,29 @@ def count_processors() -> int:
     if hasattr(os, "sched_getaffinity"):
         return min(len(os.sched_getaffinity(0)), MAX_WORKERS)
     return min(os.cpu_count() or 1, MAX_WORKERS)
+
+
+@program.command()
+@options.config("server.toml")
+@options.status
+@options.debug
+def status(
+    config_file: Path | None, as_json: bool, watch: bool, as_lines: bool, interval: float, verbose: bool
+) -> Action:
+    """Show how it goes: workers, admins, sessions, the gate. Exit code 3: not running, 4: degraded."""
+
+    def action() -> int:
+        # Here, because --help does not need it.
+        from hyperion.cli.status import run_status  # noqa: PLC0415
+
+        return run_status(
+            "server",
+            config_file,
+            as_json=as_json,
+            as_lines=as_lines,
+            watch=watch,
+            interval=interval,
+            verbose=verbose,
+        )
+
+    return action

@@ -6,6 +6,7 @@ children are kept alive (``crew``) and orders obeyed (``service``).
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,13 +17,16 @@ from hyperion.config import ClientConfig, ServerEntry
 from hyperion.errors import ConfigError, HyperionError
 from hyperion.events import CONFIG_RELOADED
 from hyperion.proto.control import ClientWorkerConfig, ForwardRule, LogSettings, TunnelState
+from hyperion.proto.operator import ClientAnswer, ForwardLine
 from hyperion.supervisor.crew import Crew
+from hyperion.supervisor.desk import Desk, DeskPlace, closing, served
 from hyperion.supervisor.forwards import BoundForward, bind_forwards, close_unused
 from hyperion.supervisor.notify import Notifier
 from hyperion.supervisor.process import MAX_LISTENERS
 from hyperion.supervisor.service import Callbacks, Service, open_crew
 from hyperion.supervisor.signals import orders
 from hyperion.supervisor.spec import Spec, Timing
+from hyperion.supervisor.status_client import Known, client_status
 from hyperion.supervisor.stream_sockets import StreamSockets, callers, open_streams
 
 #: Forwards of one server: what is left of the sockets that one worker can be handed.
@@ -46,6 +50,10 @@ class ClientOptions:
     entry: str = "hyperion.worker.main:client_worker"
     preload: str = "hyperion.worker.preload"
     timing: Timing = field(default_factory=Timing)
+    #: Where operators ask; ``None``: nowhere.
+    desk: DeskPlace | None = None
+    #: Where this program logs, for operators; ``None``: standard error.
+    log_path: str | None = None
 
 
 async def run(config: ClientConfig, options: ClientOptions) -> int:
@@ -56,16 +64,20 @@ async def run(config: ClientConfig, options: ClientOptions) -> int:
     """
     privileges.set_process_name("hyperion-client")
     privileges.disable_core_dumps()
-    client = Client(config, options)
-    try:
-        with orders() as queue, contextlib.closing(Notifier.from_environment()) as notifier:
-            changed = _StatusLine(client, notifier).show
-            async with open_crew(options.preload, options.timing, changed) as crew:
-                client.staff(crew)
-                callbacks = Callbacks(client.started, client.reload, client.status)
-                return await Service(crew, queue, notifier, callbacks, options.drain_timeout).run()
-    finally:
-        client.close()
+    desk = Desk.open(options.desk, "hyperion-client", config.path)
+    with closing(desk):
+        client = Client(config, options)
+        try:
+            with orders() as queue, contextlib.closing(Notifier.from_environment()) as notifier:
+                changed = _StatusLine(client, notifier).show
+                async with open_crew(options.preload, options.timing, changed) as crew:
+                    client.staff(crew)
+                    callbacks = Callbacks(client.started, client.reload, client.status)
+                    service = Service(crew, queue, notifier, callbacks, options.drain_timeout)
+                    async with served(desk, service, crew, client.answer):
+                        return await service.run()
+        finally:
+            client.close()
 
 
 def worker_config(
@@ -107,6 +119,7 @@ class Client:
         self._options = options
         self._forwards = bind_forwards(config.forwards)
         self._crew: Crew | None = None
+        self._started_at = time.time()
         self._streams: StreamSockets | None = None
         try:
             if options.runtime is not None:
@@ -158,6 +171,26 @@ class Client:
         """How it goes, in one line."""
         up = len([state for state in self.tunnels.values() if state.up])
         return f"{up} of {len(self._specs)} servers up"
+
+    def answer(self, service: Service) -> ClientAnswer:
+        """Everything an operator is told."""
+        crew, config = self._crew, self._config
+        assert crew is not None
+        forwards: dict[str, list[ForwardLine]] = {}
+        for forward in self._forwards:
+            line = ForwardLine(local=forward.address, remote_port=forward.entry.remote_port)
+            forwards.setdefault(forward.entry.server, []).append(line)
+        names = [server.name for server in config.servers]
+        return ClientAnswer(
+            client_status(
+                config,
+                {name: Known(crew.facts(name), crew.tunnels.get(name), crew.heartbeats.get(name)) for name in names},
+                forwards,
+                phase=service.phase,
+                started_at=self._started_at,
+                log_path=self._options.log_path,
+            )
+        )
 
     def close(self) -> None:
         """Stops listening."""

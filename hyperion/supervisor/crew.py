@@ -22,6 +22,7 @@ from hyperion.proto.control import (
     Stop,
     TunnelState,
 )
+from hyperion.supervisor.life import Facts
 from hyperion.supervisor.member import Member
 from hyperion.supervisor.process import Launcher
 from hyperion.supervisor.restart import BUDGET_WINDOW, MAX_RESTARTS, RestartBudget, RestartPolicy
@@ -48,6 +49,8 @@ class Crew:
         self._members: dict[str, Member] = {}
         self._helpers: dict[str, Member] = {}
         self._tasks: dict[asyncio.Task[None], Member] = {}
+        #: The last facts of those that are not started any more, by name, until one is added under it again.
+        self._given_up: dict[str, Facts] = {}
         self._started = False
         #: All have been told to end.
         self.leaving = False
@@ -68,6 +71,8 @@ class Crew:
         assert spec.name not in place
         member = Member(spec, self._launcher, self._policy(spec), self._timing, self._heard)
         place[spec.name] = member
+        if not spec.kind.is_helper:
+            self._given_up.pop(spec.name, None)
         # One restart each within a minute must be possible, however many there are.
         self._budget.limit = max(MAX_RESTARTS, len(self._members))
         task = asyncio.create_task(member.run())
@@ -103,6 +108,16 @@ class Crew:
         """Asks all for their numbers of now; they arrive as every heartbeat does."""
         for member in self._members.values():
             member.send(Poll())
+
+    @property
+    def ready_names(self) -> list[str]:
+        """Of the workers that are in and ready."""
+        return [name for name, member in self._members.items() if member.ready.is_set()]
+
+    def facts(self, name: str) -> Facts:
+        """What an operator is told of that worker, also of one that was given up."""
+        member = self._members.get(name)
+        return self._given_up.get(name, Facts("failed")) if member is None else member.facts()
 
     async def ready(self) -> None:
         """Returns once all are ready. Waits for ever if one cannot: see ``failed``."""
@@ -189,6 +204,7 @@ class Crew:
         del place[name]
         if not member.spec.kind.is_helper:
             self._forget(name)
+            self._given_up[name] = member.facts()._replace(state="failed")
 
     def _forget(self, name: str) -> None:
         self.heartbeats.pop(name, None)

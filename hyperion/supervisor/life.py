@@ -4,6 +4,7 @@ Refuses to know what follows from it: restarting is ``restart``'s business.
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from hyperion import log
 from hyperion.events import WORKER_CRASHED, WORKER_STARTED, WORKER_STOPPED
@@ -11,6 +12,22 @@ from hyperion.supervisor.signals import signal_name
 
 #: What a reader of the log most often has to think of when nobody here sent the signal.
 UNEXPECTED_KILL = "killed: perhaps out of memory"
+
+
+class Facts(NamedTuple):
+    """What an operator is told of one place in the crew.
+
+    ``state``: ``starting`` (never ready yet), ``up``, ``restarting`` (it ended, and the next one is not ready). The
+    process id is that of the child that runs, ``started_at`` (Unix seconds) when it became ready, ``reason`` why the
+    one before it ended, ``heard_s`` how long ago it last said something.
+    """
+
+    state: str
+    pid: int | None = None
+    started_at: float | None = None
+    restarts: int = 0
+    reason: str | None = None
+    heard_s: float | None = None
 
 
 @dataclass(slots=True)

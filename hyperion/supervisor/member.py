@@ -6,6 +6,7 @@ the other members, and the rules of restarting (``restart``).
 
 import asyncio
 import socket
+import time
 from collections.abc import Callable
 
 from hyperion.channel import Channel, ChannelError
@@ -13,7 +14,7 @@ from hyperion.errors import ChildError
 from hyperion.proto.control import Drain, Fault, Heartbeat, Message, Ready, Stop
 from hyperion.supervisor.conversation import Conversation
 from hyperion.supervisor.execute import execute
-from hyperion.supervisor.life import Life
+from hyperion.supervisor.life import Facts, Life
 from hyperion.supervisor.process import Launcher, Process
 from hyperion.supervisor.restart import GiveUp, RestartPolicy
 from hyperion.supervisor.spec import Spec, Timing
@@ -38,6 +39,8 @@ class Member:
         self._killed = False
         self._heard_at = 0.0
         self._ever_ready = False
+        self._ready_at: float | None = None
+        self._last_end: str | None = None
 
     async def run(self) -> None:
         """Keeps the place filled. Raises ``ChildError`` if no child ever became ready."""
@@ -46,6 +49,7 @@ class Member:
             life = Life(self.spec.name)
             await self._live(life)
             self.ready.clear()
+            self._ready_at, self._last_end = None, life.reason()
             if self.spec.ended is not None:
                 self.spec.ended()
             if self._leaving.is_set():
@@ -89,6 +93,19 @@ class Member:
         of the children that are well.
         """
         return self._process is None or _now() - self._heard_at < self._timing.freshness
+
+    def facts(self) -> Facts:
+        """What an operator is told of this place."""
+        process = self._process
+        state = "up" if self.ready.is_set() else "restarting" if self._policy.restarts else "starting"
+        return Facts(
+            state=state,
+            pid=None if process is None else process.pid,
+            started_at=self._ready_at,
+            restarts=self._policy.restarts,
+            reason=self._last_end,
+            heard_s=None if process is None else round(_now() - self._heard_at, 3),
+        )
 
     async def _live(self, life: Life) -> None:
         """One child, from start to end."""
@@ -156,6 +173,7 @@ class Member:
             case Ready():
                 self._policy.ready()
                 self._ever_ready = True
+                self._ready_at = time.time()
                 self.ready.set()
                 life.log_ready()
             case Heartbeat(sessions=sessions):

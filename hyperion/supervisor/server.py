@@ -7,6 +7,7 @@ children are kept alive (``crew``) and orders obeyed (``service``).
 import asyncio
 import contextlib
 import socket
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
@@ -17,12 +18,15 @@ from hyperion.errors import ConfigError
 from hyperion.events import CONFIG_RELOADED
 from hyperion.proto.admins import AdminRule, Roster
 from hyperion.proto.control import LogSettings, ServerPolicy, ServerWorkerConfig
+from hyperion.proto.operator import GateLine, ServerAnswer
 from hyperion.supervisor.crew import Crew
+from hyperion.supervisor.desk import Desk, DeskPlace, closing, served
 from hyperion.supervisor.notify import Notifier
 from hyperion.supervisor.service import Callbacks, Service, open_crew
 from hyperion.supervisor.signals import orders
 from hyperion.supervisor.sockets import close_all, listen_shared, port_of
 from hyperion.supervisor.spec import Spec, Timing
+from hyperion.supervisor.status_server import server_status
 
 #: Longest name of this machine that clients are told, characters (WIRE section 19).
 MAX_SERVER_NAME_CHARS = 64
@@ -46,6 +50,10 @@ class ServerOptions:
     entry: str = "hyperion.worker.main:server_worker"
     preload: str = "hyperion.worker.preload"
     timing: Timing = field(default_factory=Timing)
+    #: Where operators ask; ``None``: nowhere.
+    desk: DeskPlace | None = None
+    #: Where this program logs, for operators; ``None``: standard error.
+    log_path: str | None = None
 
 
 async def run(config: ServerConfig, options: ServerOptions) -> int:
@@ -56,16 +64,20 @@ async def run(config: ServerConfig, options: ServerOptions) -> int:
     """
     privileges.set_process_name("hyperion-server")
     privileges.disable_core_dumps()
-    sockets = listen_shared(config.listen, options.workers)
-    try:
-        with orders() as queue, contextlib.closing(Notifier.from_environment()) as notifier:
-            server = _Server(config, options, sockets, notifier)
-            async with open_crew(options.preload, options.timing, server.show) as crew:
-                server.staff(crew)
-                callbacks = Callbacks(server.started, server.reload, server.status)
-                return await Service(crew, queue, notifier, callbacks, options.drain_timeout).run()
-    finally:
-        close_all(sockets)
+    desk = Desk.open(options.desk, "hyperion-server", config.path)
+    with closing(desk):
+        sockets = listen_shared(config.listen, options.workers)
+        try:
+            with orders() as queue, contextlib.closing(Notifier.from_environment()) as notifier:
+                server = _Server(config, options, sockets, notifier)
+                async with open_crew(options.preload, options.timing, server.show) as crew:
+                    server.staff(crew)
+                    callbacks = Callbacks(server.started, server.reload, server.status)
+                    service = Service(crew, queue, notifier, callbacks, options.drain_timeout)
+                    async with served(desk, service, crew, server.answer):
+                        return await service.run()
+        finally:
+            close_all(sockets)
 
 
 def admin_rules(config: ServerConfig) -> tuple[AdminRule, ...]:
@@ -113,6 +125,7 @@ class _Server:
         self._notifier = notifier
         self._crew: Crew | None = None
         self._shown = ""
+        self._started_at = time.time()
 
     def staff(self, crew: Crew) -> None:
         """Starts the workers; worker i always gets socket i, so that a restarted one finds what was queued for it."""
@@ -148,6 +161,25 @@ class _Server:
             return "starting"
         sessions = sum(beat.sessions for beat in self._crew.heartbeats.values())
         return f"{len(self._crew.names)} workers, {sessions} sessions"
+
+    def answer(self, service: Service) -> ServerAnswer:
+        """Everything an operator is told."""
+        crew, config = self._crew, self._config
+        assert crew is not None
+        return ServerAnswer(
+            server_status(
+                listen=str(Endpoint(config.listen.host, port_of(self._sockets[0]))),
+                config_path=str(config.path),
+                log_path=self._options.log_path,
+                phase=service.phase,
+                started_at=self._started_at,
+                egress=sorted(config.egress),
+                admins=config.admins,
+                workers={str(i): (crew.facts(str(i)), crew.heartbeats.get(str(i))) for i in range(len(self._sockets))},
+                sessions=crew.sessions,
+                gate=GateLine(state="off"),
+            )
+        )
 
     def show(self) -> None:
         """Tells the service manager, if there is something new."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hyperion import log
-from hyperion.errors import HyperionError
+from hyperion.errors import HyperionError, InternalError, TemporaryError
 from hyperion.events import CONFIG_REJECTED, INTERNAL_ERROR, SERVICE_DRAINING, SERVICE_STARTED, SERVICE_STOPPED
 from hyperion.loop import loop_name
 from hyperion.proto.control import Drain, Stop
@@ -48,6 +48,27 @@ class Service:
         self._notifier = notifier
         self._callbacks = callbacks
         self._drain_timeout = drain_timeout
+        self._waiting: list[asyncio.Future[None]] = []
+        #: ``starting``, ``up``, ``draining``.
+        self.phase = "starting"
+
+    @property
+    def drain_timeout(self) -> float:
+        """Seconds that streams have after an order to drain."""
+        return self._drain_timeout
+
+    def order(self, order: Order) -> None:
+        """As if a signal had come."""
+        self._queue.put_nowait(order)
+
+    async def reload(self) -> None:
+        """Orders a reload and returns when it is done. Raises what made it fail: a ``HyperionError``."""
+        if self.phase == "draining":
+            raise TemporaryError("it is ending", hint="start it again: that reads the configuration")
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(done)
+        self._queue.put_nowait(Order.RELOAD)
+        await done
 
     async def run(self) -> int:
         """From the first child to the last; the exit code. Raises ``ChildError`` when the children cannot go on."""
@@ -74,6 +95,7 @@ class Service:
         finally:
             ready.cancel()
         fields = {"hyperion.effective.loop": loop_name(), "hyperion.effective.workers": len(self._crew.names)}
+        self.phase = "up"
         log.event(SERVICE_STARTED, fields | dict(self._callbacks.started()))
         self._notifier.ready(self._callbacks.status())
         if reload_wanted:
@@ -90,9 +112,11 @@ class Service:
 
     async def _reload(self) -> None:
         """Whatever is wrong with the new configuration, or with our reading of it, what runs goes on."""
+        waiting, self._waiting = self._waiting, []
         reloading = asyncio.create_task(self._callbacks.reload())
         await asyncio.wait([reloading])
         error = reloading.exception()
+        _tell(waiting, error)
         if isinstance(error, HyperionError):
             log.event(CONFIG_REJECTED, log.error_fields(error), reason=str(error))
         elif error is not None:
@@ -100,6 +124,9 @@ class Service:
 
     async def _end(self, order: Order) -> None:
         """First politely, at a second order soon, at a third at once."""
+        self.phase = "draining"
+        waiting, self._waiting = self._waiting, []
+        _tell(waiting, TemporaryError("it is ending"))
         gone = asyncio.create_task(self._crew.gone())
         if order is Order.DRAIN:
             log.event(SERVICE_DRAINING, {"hyperion.drain.timeout_s": self._drain_timeout})
@@ -133,6 +160,19 @@ class Service:
             if future.done():
                 future.result()
         return None
+
+
+def _tell(waiting: "list[asyncio.Future[None]]", error: BaseException | None) -> None:
+    """How the reload went, to those who asked for it and still want to know."""
+    for done in waiting:
+        if done.done():
+            continue
+        if error is None:
+            done.set_result(None)
+        elif isinstance(error, HyperionError):
+            done.set_exception(error)
+        else:
+            done.set_exception(InternalError(f"internal error: {type(error).__name__}", hint="see its log"))
 
 
 @contextlib.asynccontextmanager

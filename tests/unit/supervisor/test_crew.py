@@ -239,3 +239,38 @@ async def test_a_helper_that_crashes_again_and_again_is_back_soon_each_time(laun
         await asyncio.wait_for(lives.acquire(), 5)
     crew.kill()
     await ended(crew)
+
+
+async def test_facts_of_a_life_and_of_the_next(launcher: Launcher, logged: Logged) -> None:
+    crew = Crew(launcher, Timing(), lambda: None)
+    crew.add(spec("a"))
+    assert crew.facts("a").state == "starting"
+    assert crew.ready_names == []
+    await asyncio.wait_for(crew.ready(), 20)
+    assert crew.ready_names == ["a"]
+    first = crew.facts("a")
+    assert (first.state, first.restarts, first.reason) == ("up", 0, None)
+    assert first.pid is not None
+    assert first.started_at is not None
+    assert first.heard_s is not None
+    os.kill(first.pid, signal.SIGSEGV)
+    await until(lambda: crew.facts("a").state == "restarting")
+    assert crew.facts("a").started_at is None
+    await until(lambda: crew.facts("a").state == "up")
+    second = crew.facts("a")
+    assert (second.restarts, second.reason) == (1, "SIGSEGV")
+    assert second.pid != first.pid
+    crew.kill()
+    await ended(crew)
+
+
+async def test_one_that_was_given_up_is_not_forgotten(launcher: Launcher, logged: Logged) -> None:
+    crew = Crew(launcher, Timing(), lambda: None)
+    crew.add(spec("good"))
+    crew.add(spec("bad", "gives_up_once_ready"))
+    await until(lambda: "bad" not in crew.names)
+    assert (crew.facts("bad").state, crew.facts("bad").reason) == ("failed", "exit code 78")
+    crew.add(spec("bad"))
+    assert crew.facts("bad").state == "starting"
+    crew.kill()
+    await ended(crew)

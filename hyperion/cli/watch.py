@@ -1,0 +1,64 @@
+"""A status that stays on the screen and is true each second. The only place that loads rich.
+
+Knows the screen. Refuses to know what the lines say: they are those of the status without ``--watch``.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
+
+from hyperion.cli.style import Line, Tone, piece, wants_color
+from hyperion.errors import TemporaryError
+
+#: rich's names for the colours of ``style``.
+_STYLES: dict[Tone, str] = {"good": "green", "warn": "yellow", "bad": "bold red", "dim": "dim", "bold": "bold"}
+
+Status = TypeVar("Status")
+
+
+def text_of(lines: Sequence[Line]) -> Text:
+    """The lines for rich; nothing in them is taken for markup."""
+    text = Text(no_wrap=True, overflow="ellipsis")
+    for number, line in enumerate(lines):
+        if number:
+            text.append("\n")
+        for item in line:
+            text.append(item.text, style=_STYLES.get(item.tone, ""))
+    return text
+
+
+def make_console() -> Console:
+    """Of standard output, coloured as the environment wants it."""
+    return Console(no_color=not wants_color(), highlight=False, emoji=False, markup=False)
+
+
+def watch_terminal(
+    look: Callable[[], Status],
+    render: Callable[[Status, int], list[Line]],
+    interval: float,
+    *,
+    turns: int | None = None,
+) -> int:
+    """Until Ctrl-C, which is raised on; the screen is as before then. ``turns``: looks, for tests; 0 is returned."""
+    console = make_console()
+    with Live(console=console, screen=True, auto_refresh=False) as live:
+        turn = 0
+        while turns is None or turn < turns:
+            turn += 1
+            try:
+                lines = render(look(), console.width)
+            except TemporaryError as error:  # it is overloaded, or just ending: the next look knows more
+                lines = [_note(str(error))]
+            clock = time.strftime("%H:%M:%S", time.localtime())
+            footer = _note(f"{clock}, every {interval:g} s; Ctrl-C ends this")
+            live.update(text_of([*lines, [], footer]), refresh=True)
+            time.sleep(interval)
+    return 0
+
+
+def _note(text: str) -> Line:
+    return [piece(text, "dim")]
