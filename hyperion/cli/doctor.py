@@ -48,8 +48,8 @@ class Step(Protocol):
 
 
 class Report(Protocol):
-    """What a probe found. ``reason`` is a stable word, ``message`` for people; from ``server_name`` to ``ports`` it is the
-    server's own. ``causes``: what may be wrong if knocks did not help, the likeliest first."""
+    """What a probe found. ``reason`` is a stable word, ``message`` for people; from ``server_name`` to ``ports`` it is
+    the server's own. ``causes``: what may be wrong if knocks did not help, the likeliest first."""
 
     @property
     def server(self) -> str: ...
@@ -175,7 +175,8 @@ def _show_clock_hint(reports: Sequence[Report]) -> None:
         return
     for report in reports:
         if report.skew_ms is not None and abs(report.skew_ms) > WINDOW_MS:
-            say(f"hint: {report.server}'s clock is {report.skew_ms / 1000:+.0f} s from this one: if this one is wrong, set it")
+            away = f"{report.skew_ms / 1000:+.0f} s"
+            say(f"hint: {report.server}'s clock is {away} from this one: if this one is wrong, set it")
             return
 
 

@@ -30,29 +30,17 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
 
 def causes_of_silence(evidence: Evidence) -> tuple[str, ...]:
     """One line each."""
-    ranked: list[tuple[int, str]] = [
+    ranked = [
         (_clock_weight(evidence), _clock(evidence)),
         (60, "the passphrase, salt or PSK differs, or server_pubkey is not this server's key"),
         (50, _blocked(evidence)),
-        (
-            40,
-            f"the server listens elsewhere: its listen must have port {evidence.tunnel_port}, its [knock] knock_port "
-            f"must be {evidence.knock_port}",
-        ),
+        (40, _elsewhere(evidence)),
         (30, "the server is down, or hyperion-server does not run there, or its gate is not in order (HYP1105E)"),
     ]
     if evidence.knocks < MANY_KNOCKS:
         ranked.append((55, "the knocks were lost on the way: try again, or with a longer --timeout"))
-    if evidence.rejected == errno.ECONNREFUSED:
-        ranked.append(
-            (
-                100,
-                f"the machine at this address rejects UDP port {evidence.knock_port} (ICMP): its firewall does not drop "
-                "everything, so it is another machine, or one without the gate's rules",
-            )
-        )
-    elif evidence.rejected is not None:
-        ranked.append((100, "a router on the way says that the server cannot be reached (ICMP)"))
+    if evidence.rejected is not None:
+        ranked.append((100, _rejected(evidence)))
     return tuple(cause for _, cause in sorted(ranked, key=lambda item: -item[0]))
 
 
@@ -75,6 +63,18 @@ def _blocked(evidence: Evidence) -> str:
     else:
         ports = f"UDP port {evidence.knock_port} or TCP port {evidence.tunnel_port} is"
     return f"{ports} blocked on the way (this network, a provider, a cloud's own firewall)"
+
+
+def _elsewhere(evidence: Evidence) -> str:
+    ports = f"its listen must have port {evidence.tunnel_port}, its [knock] knock_port must be {evidence.knock_port}"
+    return f"the server listens elsewhere: {ports}"
+
+
+def _rejected(evidence: Evidence) -> str:
+    if evidence.rejected != errno.ECONNREFUSED:
+        return "a router on the way says that the server cannot be reached (ICMP)"
+    what = f"the machine at this address rejects UDP port {evidence.knock_port} (ICMP): its firewall does not drop "
+    return f"{what}everything, so it is another machine, or one without the gate's rules"
 
 
 def clock_is_synchronised() -> bool | None:

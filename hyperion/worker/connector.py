@@ -21,7 +21,7 @@ from hyperion.proto.extensions import LEVEL, Parameters
 from hyperion.proto.noise.handshake import KEY_BYTES
 from hyperion.proto.noise.record import MAX_PLAINTEXT_BYTES
 from hyperion.proto.tunnel import ClientTunnel, TunnelOpened
-from hyperion.worker.addresses import Address, resolve
+from hyperion.worker.addresses import resolve
 from hyperion.worker.connection import Session, TunnelConnection
 from hyperion.worker.failure import (
     ConnectFailed,
@@ -44,6 +44,9 @@ CONNECT_TIMEOUT = 5.0
 #: Seconds for the handshake. A little more than the server's own 3 s: it ends a refused handshake at its deadline, and
 #: then we can say "refused" instead of "no answer".
 HANDSHAKE_TIMEOUT = 4.0
+#: Dials of one server at once where there is a gate, however large the pool: each knock may be good for one connection
+#: only, and a server that does not answer hears one client, not one for each member of the pool.
+MAX_GATED_DIALS = 1
 
 
 class Target(msgspec.Struct, frozen=True):
@@ -113,9 +116,7 @@ class Connector:
             if target.knock is None
             else Knocker(target.knock, target.server_public, target.port, self.clock, make_socket)
         )
-        # One dial at a time where there is a gate, however large the pool: each knock may be good for one connection
-        # only, and a server that does not answer hears one client, not one for each member of the pool.
-        self._turn = contextlib.nullcontext() if self._knocker is None else asyncio.Lock()
+        self._turn = contextlib.nullcontext() if self._knocker is None else asyncio.Semaphore(MAX_GATED_DIALS)
 
     async def connect(
         self,
@@ -171,9 +172,7 @@ class Connector:
         finally:
             tried.note_knocks(knocks, began)
 
-    async def _begin(
-        self, session: TunnelSession, connected: _Connected, handshake_timeout: float
-    ) -> TunnelConnection:
+    async def _begin(self, session: TunnelSession, connected: _Connected, handshake_timeout: float) -> TunnelConnection:
         """The socket becomes a connection, which says its first message at once."""
         try:
             _, connection = await asyncio.get_running_loop().create_connection(

@@ -92,45 +92,34 @@ def bad_key(error: HandshakeError) -> ConnectFailed:
 
 
 def connect_failed(error: OSError | UnicodeError, tried: Tried) -> ConnectFailed:
-    """There is no TCP connection."""
-    message, reason, hint = _told(error, tried)
-    return ConnectFailed(
-        message,
-        reason=reason,
-        hint=hint,
-        steps=tuple(tried.steps),
-        knocks=tried.knocks,
-        rejected=tried.rejected,
-    )
-
-
-def _told(error: OSError | UnicodeError, tried: Tried) -> tuple[str, str, str]:
-    """Message, reason, hint."""
-    if not tried.addresses:  # UnicodeError: a name that cannot even be asked for
-        what = f"cannot resolve {tried.host}"
-        if isinstance(error, TimeoutError):
-            what += " in time"
-        return what, "unresolved", "check addr in the configuration, and this machine's name resolution"
-    if isinstance(error, TimeoutError) and tried.knocks:
-        sent = f"{tried.knocks} knocks" if tried.knocks > 1 else "a knock"
-        return (
-            f"no answer from {tried.where}: {sent} went out, and the port did not open",
-            KNOCK_UNANSWERED,
-            "the server's log says which: HYP1002W if it heard the knock and refused it, nothing if it heard none",
-        )
-    if isinstance(error, TimeoutError):
-        return (
-            f"no answer from {tried.where}",
-            "connect-timeout",
-            "is the server up, and does its firewall let this address in?",
-        )
-    if isinstance(error, ConnectionRefusedError):
+    """There is no TCP connection. UnicodeError: a name that cannot even be asked for."""
+    if not tried.addresses:
+        late = " in time" if isinstance(error, TimeoutError) else ""
+        message, reason = f"cannot resolve {tried.host}{late}", "unresolved"
+        hint = "check addr in the configuration, and this machine's name resolution"
+    elif isinstance(error, TimeoutError):
+        message, reason, hint = _unanswered(tried)
+    elif isinstance(error, ConnectionRefusedError):
+        message, reason = f"connection refused by {tried.where}", "refused"
         hint = "nothing listens there: is hyperion-server running, and is this its port?"
         if tried.knocks:
             hint += " (an answer at all means that no closed gate is in between)"
-        return f"connection refused by {tried.where}", "refused", hint
-    said = (error.strerror if isinstance(error, OSError) else None) or type(error).__name__
-    return f"cannot reach {tried.where} ({said})", "unreachable", "check the network and the route to the server"
+    else:
+        said = (error.strerror if isinstance(error, OSError) else None) or type(error).__name__
+        message, reason = f"cannot reach {tried.where} ({said})", "unreachable"
+        hint = "check the network and the route to the server"
+    steps = tuple(tried.steps)
+    return ConnectFailed(message, reason=reason, hint=hint, steps=steps, knocks=tried.knocks, rejected=tried.rejected)
+
+
+def _unanswered(tried: Tried) -> tuple[str, str, str]:
+    """Message, reason, hint."""
+    message, reason = f"no answer from {tried.where}", "connect-timeout"
+    if not tried.knocks:
+        return message, reason, "is the server up, and does its firewall let this address in?"
+    sent = f"{tried.knocks} knocks" if tried.knocks > 1 else "a knock"
+    hint = "the server's log says which: HYP1002W if it heard the knock and refused it, nothing if it heard none"
+    return f"{message}: {sent} went out, and the port did not open", KNOCK_UNANSWERED, hint
 
 
 def handshake_failed(error: ProtocolError, steps: tuple[Step, ...]) -> ConnectFailed:
@@ -147,4 +136,3 @@ def handshake_failed(error: ProtocolError, steps: tuple[Step, ...]) -> ConnectFa
         hint = "is this client's public key in admin_pubkeys, and is server_pubkey the server's present key?"
         reason = "handshake-refused"
     return ConnectFailed(message, reason=reason, hint=hint, steps=steps)
-

@@ -27,7 +27,7 @@ from hyperion.worker.knocker import Knocks, MakeSocket
 GRAIN = 0.01
 #: Seconds between the first attempts. A busy server is late by some of these, a lost knock costs one of them.
 FIRST_INTERVALS = (0.02, 0.04, 0.09, 0.15, 0.2)
-#: ... then: 24 knocks in 5 s, so that with every second one lost all dials but one in ten million get through.
+#: ... then: 23 knocks in 5 s, so that with every second one lost all dials but one in ten million get through.
 INTERVAL = 0.25
 #: ... and after ``QUICK_SECONDS``, for who waits longer than a dial of the pool.
 LATE_INTERVAL = 1.0
@@ -79,9 +79,7 @@ class Race:
                     self._begin(following)
                     following = next(starts, None)
                 wait = None if following is None else max(0.0, began + following - loop.time())
-                done, _ = await asyncio.wait(
-                    list(self._running), timeout=wait, return_when=asyncio.FIRST_COMPLETED
-                )
+                done, _ = await asyncio.wait(list(self._running), timeout=wait, return_when=asyncio.FIRST_COMPLETED)
                 winner = self._judge(done)
                 if winner is None and not self._alive and not self._running:
                     raise self._most_telling()
