@@ -11,13 +11,13 @@ import time
 import msgspec
 
 from hyperion.config import Endpoint, KnockSettings, ServerEntry
-from hyperion.config.knock import knock_order
 from hyperion.proto.errors import RecordError
 from hyperion.proto.keys import PrivateKey
 from hyperion.worker.causes import Evidence, causes_of_silence, clock_is_synchronised
 from hyperion.worker.connection import TunnelConnection
 from hyperion.worker.connector import ConnectFailed, Connector, Step, Target, TunnelSession
 from hyperion.worker.failure import KNOCK_UNANSWERED, milliseconds
+from hyperion.worker.target import target_of
 
 
 class ProbeReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -45,9 +45,7 @@ async def probe(entry: ServerEntry, identity: PrivateKey, timeout: float, knock:
 
     Never raises for what the network does.
     """
-    keys = (entry.public_key.raw, identity.raw, entry.psk.raw)
-    endpoint = entry.endpoint
-    target = Target(entry.name, endpoint.host, endpoint.port, *keys, knock=knock_order(entry, knock))
+    target = target_of(entry, identity, knock)
     address = str(entry.endpoint)
     session = TunnelSession()
     connector = Connector(target)

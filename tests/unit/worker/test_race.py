@@ -139,7 +139,7 @@ async def test_an_address_that_is_silent_costs_one_delay(listener: socket.socket
     async with gate(1) as silent:
         began = time.monotonic()
         sock = await Race([address(silent.port), of(listener)], None, sockets).run()
-        assert ADDRESS_DELAY <= time.monotonic() - began < 4 * ADDRESS_DELAY
+        assert 0.9 * ADDRESS_DELAY < time.monotonic() - began < 4 * ADDRESS_DELAY  # a loop's clock has its own grain
         assert sockets.open() == [sock]
         sock.close()
 
