@@ -53,8 +53,10 @@ def load_server_config(path: Path, secrets: Secrets) -> ServerConfig:
 
 
 def load_client_config(path: Path, secrets: Secrets) -> ClientConfig:
-    """Raises what ``load_client`` raises."""
-    return load_client(path, secrets)
+    """Raises what ``load_client`` raises, and ``ConfigError`` for a gate that this version cannot knock at."""
+    config = load_client(path, secrets)
+    _refuse_gate(path, enabled=config.knock.enabled)
+    return config
 
 
 def _refuse_gate(path: Path, *, enabled: bool) -> None:

@@ -21,6 +21,10 @@ class ConnectStatus(enum.IntEnum):
     UNREACHABLE = 2  # allowed, but nothing answered there
 
 
+# Calling the class does the same, but takes a microsecond of each connection.
+_STATUSES = {int(status): status for status in ConnectStatus}
+
+
 class ConnectError(RemoteProtocolError):
     """The peer answered a connect request with something that is not in the table."""
 
@@ -39,7 +43,7 @@ def decode_request(data: bytes | bytearray) -> int:
 
 def decode_response(value: int) -> ConnectStatus:
     """The status out of the one byte. Raises ConnectError."""
-    try:
-        return ConnectStatus(value)
-    except ValueError:
-        raise ConnectError("the server gave an unknown answer to a connect request") from None
+    status = _STATUSES.get(value)
+    if status is None:
+        raise ConnectError("the server gave an unknown answer to a connect request")
+    return status

@@ -242,30 +242,30 @@ class TunnelConnection(asyncio.BufferedProtocol):
     # --- inside
 
     def _handle_events(self) -> None:
-        tunnel = self.tunnel
-        while (event := tunnel.next_event()) is not None:
-            if type(event) is StreamData:
-                owner = event.stream.owner
-                if isinstance(owner, StreamOwner):
-                    owner.on_data(event.data)
+        next_event = self.tunnel.next_event
+        while (event := next_event()) is not None:
+            kind = type(event)
+            if kind is StreamData or kind is StreamFinished or kind is StreamReset or kind is WindowOpened:
+                owner: StreamOwner | None = event.stream.owner  # type: ignore[union-attr]
+                if owner is None:
+                    continue
+                if kind is StreamData:
+                    owner.on_data(event.data)  # type: ignore[union-attr]
+                elif kind is StreamFinished:
+                    owner.on_finish()
+                elif kind is StreamReset:
+                    owner.on_reset("reset")
+                else:
+                    owner.on_window()
             else:
                 self._handle_rare(event)
         self._write_out()
 
     def _handle_rare(self, event: TunnelEvent) -> None:
-        """Every event but data."""
+        """Every event but those of streams that are open."""
         match event:
             case StreamOpened(stream=stream):
                 self.session.on_stream(self, stream)
-            case StreamFinished(stream=stream):
-                if isinstance(stream.owner, StreamOwner):
-                    stream.owner.on_finish()
-            case StreamReset(stream=stream):
-                if isinstance(stream.owner, StreamOwner):
-                    stream.owner.on_reset("reset")
-            case WindowOpened(stream=stream):
-                if isinstance(stream.owner, StreamOwner):
-                    stream.owner.on_window()
             case AdmissionRequested():
                 self.session.on_admission(self, event)
             case TunnelOpened():

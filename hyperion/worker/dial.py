@@ -21,6 +21,9 @@ from hyperion.worker.relay import Relay
 TARGET_HOST = "127.0.0.1"
 
 
+_OK = bytes((ConnectStatus.OK,))
+
+
 class DialPolicy(Protocol):
     """What a served stream asks of its session."""
 
@@ -93,7 +96,7 @@ class ServedStream(Relay):
         assert connection is not None  # else ``relay_ended`` would have given it up
         assert stream is not None
         self._take(sock, self._policy.poller)
-        connection.send(stream, bytes((ConnectStatus.OK,)))
+        connection.send(stream, _OK)
         connection.consumed(stream, REQUEST_BYTES)
         self._policy.stream_opened(self)
         early, self._early = self._early, bytearray()

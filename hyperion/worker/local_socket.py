@@ -10,7 +10,6 @@ end of file in both cases, which is for the protocol on that socket to tell apar
 """
 
 import asyncio
-import contextlib
 import socket
 import struct
 import sys
@@ -52,16 +51,23 @@ def prepare(sock: socket.socket) -> None:
 
 def reset_at_close(sock: socket.socket) -> None:
     """From now on ``sock`` is reset when it is closed, whoever closes it. Also for a socket that others share."""
-    with contextlib.suppress(OSError):
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_AT_CLOSE)
+    _set_linger(sock, _RESET_AT_CLOSE)
 
 
 def make_quick(sock: socket.socket) -> None:
     """Non-blocking, and no delay for small writes."""
     sock.setblocking(False)
-    if sock.family in (socket.AF_INET, socket.AF_INET6):
-        with contextlib.suppress(OSError):
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    try:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    except OSError:  # a Unix socket
+        return
+
+
+def _set_linger(sock: socket.socket, value: bytes) -> None:
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, value)
+    except OSError:  # already gone
+        return
 
 
 class LocalOwner(ABC):
@@ -170,7 +176,8 @@ class LocalSocket:
         if self._ended:
             return
         if self._waiting:
-            self._set_interest(WRITE)
+            if self._interest != WRITE:
+                self._set_interest(WRITE)
         else:
             self._finish()
 
@@ -179,7 +186,7 @@ class LocalSocket:
         if not self._ended:
             self._ended = True
             self._discard()
-            self._linger(_RESET_AT_CLOSE)
+            _set_linger(self._sock, _RESET_AT_CLOSE)
             self._sock.close()
 
     # --- Watched
@@ -187,17 +194,9 @@ class LocalSocket:
     def on_ready(self, ready: int) -> None:
         if self._interest & WRITE and ready & ~READ:
             self._write_waiting()
-        if self._interest & READ and ready & ~WRITE:
-            self._read()
-
-    def on_fault(self) -> None:
-        self._interest = 0
-        self._break_soon(OSError("internal error"))
-
-    # --- inside
-
-    def _read(self) -> None:
-        """A few full reads; then it is somebody else's turn, and the poller will come again."""
+        if not self._interest & READ or not ready & ~WRITE:
+            return
+        # A few full reads; then it is somebody else's turn, and the poller will come again.
         owner = self._owner
         receive = self._sock.recv_into
         for _ in range(MAX_BURST):
@@ -216,6 +215,12 @@ class LocalSocket:
             owner.on_local_data(size)
             if size < limit or not self._interest & READ:
                 return
+
+    def on_fault(self) -> None:
+        self._interest = 0
+        self._break_soon(OSError("internal error"))
+
+    # --- inside
 
     def _keep(self, data: memoryview) -> None:
         if self._waiting is None:
@@ -267,7 +272,7 @@ class LocalSocket:
         """Everything was said: FIN, and told at once."""
         self._ended = True
         self._discard()
-        self._linger(_FINISH_AT_CLOSE)
+        _set_linger(self._sock, _FINISH_AT_CLOSE)
         self._sock.close()
         self._owner.on_local_closed(None)
 
@@ -284,18 +289,15 @@ class LocalSocket:
 
     def _discard(self) -> None:
         """Wait for nothing, keep nothing."""
-        self._set_interest(0)
-        self._waiting = None
-        self.waiting_bytes = 0
-        self.full = False
-
-    def _linger(self, value: bytes) -> None:
-        with contextlib.suppress(OSError):  # already gone
-            self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, value)
+        if self._interest:
+            self._set_interest(0)
+        if self._waiting is not None:
+            self._waiting = None
+            self.waiting_bytes = 0
+            self.full = False
 
     def _set_interest(self, interest: int) -> None:
-        if interest == self._interest:
-            return
+        """To something else than before."""
         self._interest = interest
         if not interest:
             self._poller.forget(self._number)

@@ -79,11 +79,9 @@ class Scheduler:
 
     def forget(self, turn: Turn) -> None:
         """The stream ended; it may have been waiting."""
-        try:
+        if turn in self._waiting:
             self._waiting.remove(turn)
-        except ValueError:
-            return
-        self._set_read_limit()
+            self._set_read_limit()
 
     def block(self, now: float) -> None:
         """The connection takes no more bytes."""

@@ -8,6 +8,8 @@
       └──── reset by either side ──────────────> gone
 """
 
+from typing import Any
+
 from hyperion.proto.yamux.frame import INITIAL_WINDOW_BYTES
 from hyperion.proto.yamux.window import ReceiveWindow
 
@@ -44,7 +46,7 @@ class YamuxStream:
         self.bytes_sent = 0
         self.bytes_received = 0
         #: whatever the driver hangs here to find its relay again; the protocol never looks at it
-        self.owner: object = None
+        self.owner: Any = None
 
     def __repr__(self) -> str:
         return f"YamuxStream({self.id})"
