@@ -4,6 +4,7 @@
 
 import os
 import sys
+from collections.abc import Callable
 
 from hyperion import __version__
 from hyperion.events import LogEvent
@@ -31,6 +32,35 @@ class EventLogger(structlog.BoundLoggerBase):
         """The event as one line, without its line end. ``flat`` and ``message`` are clean."""
         rendered: bytes = self._proxy_to_logger("msg", message, what=what, fields=flat, level=level)
         return rendered
+
+    def series(
+        self,
+        what: LogEvent,
+        fixed: dict[str, Value],
+        names: tuple[str, ...],
+        message: str,
+        level: str,
+        put: Callable[[bytes], None],
+        prefix: bytes,
+    ) -> Callable[..., None] | None:
+        """What puts the line of an event, made out of the values of ``names``. None if this form of the log cannot.
+
+        It bypasses structlog's processors: what they would make of the event is in the template.
+        """
+        stamp, renderer = self._processors
+        if not isinstance(stamp, Stamp) or not isinstance(renderer, EcsRenderer):
+            return None
+        template = renderer.template(what, level, message, fixed, names)
+        if template is None:
+            return None
+        form, order = prefix.replace(b"%", b"%%") + template.numbers, template.order
+        now, number = stamp.now_bytes, stamp.next_number
+
+        def put_line(*values: int) -> None:
+            holes = (now(), number(), *values)
+            put(form % tuple([holes[index] for index in order]))
+
+        return put_line
 
 
 def build(service: str, worker: str | None, *, form: str, terminal: bool) -> EventLogger:

@@ -13,8 +13,8 @@ from typing import Any, Final
 import msgspec
 
 from hyperion.events import AUDIT, SEVERITIES, LogEvent
-from hyperion.log.field import Value, clean_text
-from hyperion.log.template import Templates
+from hyperion.log.field import MAX_INTEGER, Value, clean_text
+from hyperion.log.template import Template, Templates
 
 #: The version of the schema whose allowed values ``hyperion.events`` uses.
 ECS_VERSION: Final = "8.17.0"
@@ -55,6 +55,14 @@ class EcsRenderer:
         if len(line) > MAX_LINE_BYTES:
             line = self._encode(build(timestamp, sequence, _core(flat)))
         return line
+
+    def template(
+        self, what: LogEvent, level: str, message: str, fixed: Mapping[str, Value], names: tuple[str, ...]
+    ) -> Template | None:
+        """For events that differ only in ``names``, whole numbers of 64 bits; None if a line might be too long."""
+        made = Template(names, partial(self._document, what, level, message), fixed)
+        longest = made.fill("2026-01-31T12:00:00.123Z", MAX_INTEGER, [-MAX_INTEGER] * len(names))
+        return made if len(longest) <= MAX_LINE_BYTES else None
 
     def _document(
         self, what: LogEvent, level: str, message: str, timestamp: str, sequence: int, flat: Mapping[str, Value]

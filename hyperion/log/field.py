@@ -30,6 +30,8 @@ _PLAIN: Final = frozenset({str, int, float, bool})
 
 Scalar = str | int | float | bool | None
 Value = Scalar | list["Value"]
+#: Values of a series of lines. (None only on the way: it is left out of a line.)
+Numbers = tuple[int | None, ...]
 
 
 def clean_text(text: str, limit: int = MAX_TEXT_CHARS) -> str:

@@ -17,14 +17,31 @@ class Stamp:
         self._clock = clock
         self._numbers = itertools.count(1)
         self._cached = (-1, "")
+        self._last = (-1, b"")
 
     def __call__(self, _logger: object, _method: str, event_dict: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-        event_dict["timestamp"] = self._now()
-        event_dict["sequence"] = next(self._numbers)
+        event_dict["timestamp"] = self.now()
+        event_dict["sequence"] = self.next_number()
         return event_dict
 
-    def _now(self) -> str:
+    def next_number(self) -> int:
+        """Of the line that is made now."""
+        return next(self._numbers)
+
+    def now_bytes(self) -> bytes:
+        """The time, for lines of which many are made in the same millisecond."""
         milliseconds = int(self._clock() * 1000)
+        last, text = self._last
+        if last != milliseconds:
+            text = self._text(milliseconds).encode()
+            self._last = (milliseconds, text)
+        return text
+
+    def now(self) -> str:
+        """The time, to the millisecond."""
+        return self._text(int(self._clock() * 1000))
+
+    def _text(self, milliseconds: int) -> str:
         second = milliseconds // 1000
         cached, text = self._cached
         if cached != second:

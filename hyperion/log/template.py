@@ -8,7 +8,7 @@ Knows nothing of the schema: it is given the function that builds a document.
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 import msgspec
@@ -21,37 +21,49 @@ MAX_SHAPES: Final = 256
 # A control character never comes out of ``field.clean_text``, so no clean text can look like a marker.
 _MARKER: Final = re.compile(rb'"\\u0001(\d+)\\u0001"')
 
+_encode: Final = msgspec.json.Encoder().encode
+
 #: Builds the document for (timestamp, sequence, fields); everything else of the shape is fixed.
 Build = Callable[[Any, Any, Mapping[str, Value]], Mapping[str, Any]]
 
 Shape = tuple[str, ...]
 
 
+class Template:
+    """One shape. ``fixed`` are fields that never change, ``names`` those whose values come with each line: scalars, for
+    a list could change the shape."""
+
+    __slots__ = ("_form", "numbers", "order")
+
+    def __init__(self, names: Iterable[str], build: Build, fixed: Mapping[str, Value] | None = None) -> None:
+        markers: dict[str, Value] = {key: _marker(index) for index, key in enumerate(names, start=2)}
+        document = _encode(build(_marker(0), _marker(1), {**(fixed or {}), **markers})).replace(b"%", b"%%")
+        #: which of (timestamp, sequence, *values) stands in which hole
+        self.order = tuple(int(found) for found in _MARKER.findall(document))
+        self._form = _MARKER.sub(b"%b", document)
+        #: the document for values that are whole numbers, and a plain timestamp as bytes; to be filled with ``%``
+        self.numbers = _MARKER.sub(lambda found: b'"%b"' if found[1] == b"0" else b"%d", document)
+
+    def fill(self, timestamp: str, sequence: int, values: Iterable[Value]) -> bytes:
+        """The line; ``values`` in the order of ``names``."""
+        encoded = [_encode(timestamp), _encode(sequence), *map(_encode, values)]
+        return self._form % tuple([encoded[index] for index in self.order])
+
+
 class Templates:
-    """A cache of shapes. Values must be scalars: a list could change the shape."""
+    """A cache of shapes."""
 
     def __init__(self) -> None:
-        self._encode = msgspec.json.Encoder().encode
-        self._known: dict[Shape, tuple[bytes, tuple[int, ...]]] = {}
+        self._known: dict[Shape, Template] = {}
 
     def render(self, shape: Shape, timestamp: str, sequence: int, flat: Mapping[str, Value], build: Build) -> bytes:
         """The line. ``shape`` must tell apart everything but timestamp, sequence and the values of ``flat``."""
         known = self._known.get(shape)
         if known is None:
-            known = self._learn(shape, flat, build)
-        form, order = known
-        encode = self._encode
-        values = [encode(timestamp), encode(sequence), *map(encode, flat.values())]
-        return form % tuple([values[index] for index in order])
-
-    def _learn(self, shape: Shape, flat: Mapping[str, Value], build: Build) -> tuple[bytes, tuple[int, ...]]:
-        markers: dict[str, Value] = {key: _marker(index) for index, key in enumerate(flat, start=2)}
-        document = self._encode(build(_marker(0), _marker(1), markers)).replace(b"%", b"%%")
-        order = tuple(int(found) for found in _MARKER.findall(document))
-        if len(self._known) >= MAX_SHAPES:
-            self._known.clear()
-        known = self._known[shape] = (_MARKER.sub(b"%b", document), order)
-        return known
+            if len(self._known) >= MAX_SHAPES:
+                self._known.clear()
+            known = self._known[shape] = Template(flat, build)
+        return known.fill(timestamp, sequence, flat.values())
 
 
 def _marker(index: int) -> str:

@@ -9,6 +9,7 @@ stream.
 import time
 from collections.abc import Callable
 from secrets import token_hex
+from typing import Final
 
 from hyperion import log
 from hyperion.events import (
@@ -34,6 +35,9 @@ from hyperion.worker.poller import Poller
 #: Seconds from opening a stream until its target must have answered; a peer that opens streams and says nothing holds
 #: them no longer (WIRE Q18).
 CONNECT_TIMEOUT = 10.0
+
+_STREAM_FIELDS: Final = ("hyperion.stream.id", "destination.port")
+_TOTAL_FIELDS: Final = ("event.duration", "source.bytes", "destination.bytes")
 
 #: Reasons that an operator expects at the end of a session.
 _QUIET_ENDS = frozenset({"peer-closed", "peer-went-away", "drain", "stop"})
@@ -72,6 +76,9 @@ class ServedSession(Session):
             "hyperion.session.id": self.id,
             **user_fields(rule),
         }
+        shared = self._fields | {"destination.ip": TARGET_HOST}
+        self._stream_opened = log.Series(STREAM_OPENED, shared, _STREAM_FIELDS)
+        self._stream_closed = log.Series(STREAM_CLOSED, shared, _STREAM_FIELDS + _TOTAL_FIELDS)
         self._opened_at = time.monotonic()
         self._opened_wall = time.time()
         self._streams = 0
@@ -162,7 +169,7 @@ class ServedSession(Session):
 
     def stream_opened(self, relay: ServedStream) -> None:
         self._connecting.remove(relay)
-        log.event(STREAM_OPENED, self._stream_fields(relay))
+        self._stream_opened.event(relay.stream_id, relay.port)
 
     def stream_ended(self, relay: ServedStream, reason: str) -> None:
         self._connecting.remove(relay)
@@ -172,7 +179,10 @@ class ServedSession(Session):
         self._counters.bytes_in += relay.bytes_in
         self._counters.bytes_out += relay.bytes_out
         if relay.connected:
-            log.event(STREAM_CLOSED, self._stream_fields(relay) | self._totals(relay), reason=reason)
+            duration = int((time.monotonic() - relay.started_at) * 1e9)
+            self._stream_closed.event(
+                relay.stream_id, relay.port, duration, relay.bytes_in, relay.bytes_out, reason=reason
+            )
         elif reason == "egress-policy":
             log.event(STREAM_DENIED, self._stream_fields(relay), reason=reason)
         else:
@@ -186,11 +196,4 @@ class ServedSession(Session):
             "hyperion.stream.id": relay.stream_id,
             "destination.ip": TARGET_HOST,
             "destination.port": relay.port,
-        }
-
-    def _totals(self, relay: ServedStream) -> dict[str, object]:
-        return {
-            "event.duration": int((time.monotonic() - relay.started_at) * 1e9),
-            "source.bytes": relay.bytes_in,
-            "destination.bytes": relay.bytes_out,
         }

@@ -269,3 +269,56 @@ def test_the_example_in_the_docs_is_what_its_command_writes() -> None:
     assert written["event"]["code"] == STREAM_CLOSED.code
     console = page.partition("```text\n")[2].partition("\n```")[0]
     assert run(code.replace('"json"', '"console"')).strip()[14:] == console[14:]
+
+
+NAMES = ("hyperion.stream.id", "destination.port")
+
+
+def test_a_series_says_what_single_events_say(fd: int, lines: Lines) -> None:
+    log.configure("hyperion-server", level="info", worker="0", fd=fd)
+    fixed = {"source.ip": "192.0.2.1", "user.id": "a\nb", "ports": [1, 2], "none": None, "of": {"a": "mapping"}}
+    series = log.Series(STREAM_OPENED, fixed, NAMES)
+    for values in ((1, 22), (2**31, 65_535)):
+        series.event(*values)
+        log.event(STREAM_OPENED, fixed | dict(zip(NAMES, values, strict=True)))
+        series.event(*values, reason="finished")
+        log.event(STREAM_OPENED, fixed | dict(zip(NAMES, values, strict=True)), reason="finished")
+    series.event(3, None)  # what is not known is left out
+    log.event(STREAM_OPENED, fixed | {"hyperion.stream.id": 3})
+    written = lines()
+    assert [line["event"].pop("sequence") for line in written] == list(range(1, 11))
+    for line in written:
+        del line["@timestamp"]
+    assert written[::2] == written[1::2]
+    assert len({json.dumps(line, sort_keys=True) for line in written}) == 5
+
+
+def test_a_series_obeys_the_level_and_follows_a_new_log(fd: int, text: Callable[[], str]) -> None:
+    series = log.Series(STREAM_OPENED, {}, NAMES)
+    series.event(1, 2)  # there is no log yet
+    log.configure("hyperion-server", level="notice", fd=fd)
+    series.event(3, 4)
+    log.configure("hyperion-server", format="console", fd=fd)
+    series.event(5, 6)
+    log.configure("hyperion-server", format="json", fd=fd)
+    series.event(7, 8)
+    first, second = text().splitlines()
+    assert "stream.id=5 destination.port=6" in first
+    assert json.loads(second)["destination"] == {"port": 8}
+
+
+def test_a_series_with_lines_too_long_is_cut_like_any_event(fd: int, lines: Lines) -> None:
+    log.configure("hyperion-server", fd=fd)
+    series = log.Series(STREAM_OPENED, {f"field{number}": "x" * 200 for number in range(30)}, NAMES)
+    series.event(1, 2)
+    assert lines()[0]["hyperion"]["log"]["fields_omitted"] == 32
+
+
+def test_under_the_journal_a_series_says_its_priority(
+    fd: int, text: Callable[[], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    status = os.fstat(fd)
+    monkeypatch.setenv("JOURNAL_STREAM", f"{status.st_dev}:{status.st_ino}")
+    log.configure("hyperion-server", fd=fd)
+    log.Series(STREAM_OPENED, {}, NAMES).event(1, 2)
+    assert text().startswith("<6>{")

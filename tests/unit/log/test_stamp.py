@@ -16,3 +16,10 @@ def test_time_is_utc_with_milliseconds_and_numbers_count_from_one() -> None:
     ]
     assert [item["sequence"] for item in seen] == [1, 2, 3, 4, 5]
     assert seen[0]["event"] == "x"
+
+
+def test_the_time_as_bytes_is_the_same() -> None:
+    times = iter([0.9996, 0.9996, 0.9997, 1.0, 1.0])
+    stamp = Stamp(lambda: next(times))
+    assert [stamp.now_bytes() for _ in range(4)] == [b"1970-01-01T00:00:00.999Z"] * 3 + [b"1970-01-01T00:00:01.000Z"]
+    assert stamp.now() == "1970-01-01T00:00:01.000Z"

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hyperion.log.field import Value
-from hyperion.log.template import MAX_SHAPES, Templates
+from hyperion.log.template import MAX_SHAPES, Template, Templates
 
 SCALARS = st.one_of(
     st.text(st.characters(min_codepoint=32, exclude_categories=("Cc", "Cs"))),
@@ -47,3 +47,13 @@ def test_foreign_shapes_do_not_pile_up() -> None:
     for number in range(3 * MAX_SHAPES):
         templates.render((str(number),), "t", 1, {f"key{number}": 1}, build)
         assert len(templates._known) <= MAX_SHAPES
+
+
+@given(FIELDS, st.lists(st.integers(-(2**63) + 1, 2**63 - 1), min_size=2, max_size=2), st.integers(1, 2**40))
+def test_with_whole_numbers_it_is_filled_by_hand(fixed: dict[str, Value], numbers: list[int], sequence: int) -> None:
+    template = Template(("one", "n.two"), build, fixed)
+    holes = (b"2026-01-31T12:00:00.123Z", sequence, *numbers)
+    line = template.numbers % tuple(holes[index] for index in template.order)
+    flat = fixed | dict(zip(("one", "n.two"), numbers, strict=True))
+    assert json.loads(line) == build("2026-01-31T12:00:00.123Z", sequence, flat)
+    assert json.loads(template.fill("2026-01-31T12:00:00.123Z", sequence, numbers)) == json.loads(line)
