@@ -136,6 +136,11 @@ TUNNEL_DOWN = LogEvent(
     ("event.reason", "hyperion.server.name", "destination.address", "destination.port", "hyperion.retry_in_s"),
 )
 
+CLOCK_SKEWED = LogEvent(
+    "HYP2013W", "clock-skewed", ("network",), ("info",), "failure", "warning",
+    "the server's clock differs from this machine's", APP, ("hyperion.server.name", "hyperion.knock.skew_ms"),
+)
+
 # --- 3: stream and listener ------------------------------------------------------------------------------------------
 
 STREAM_OPENED = LogEvent(

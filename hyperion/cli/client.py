@@ -99,6 +99,40 @@ def ls(config_file: Path | None, as_json: bool) -> Action:
     return action
 
 
+@program.command("ssh-config")
+@options.config("hyperion.toml")
+@click.option("--write", is_flag=True, help="Keep the blocks in a part of the ssh configuration of their own.")
+@click.option("--remove", is_flag=True, help="Take that part out again.")
+@click.option("--file", metavar="FILE", type=click.Path(path_type=Path), help="Which one. [default: ~/.ssh/config]")
+@click.option("--prefix", metavar="TEXT", default="", help="Put TEXT before each name, like hyp- for ssh hyp-web1.")
+@click.option(
+    "--port", metavar="PORT", type=click.IntRange(1, 65_535), default=22, show_default=True, help="Where sshd listens."
+)
+@options.dry_run
+@options.json("hyperion.ssh-config/1")
+@options.debug
+def ssh_config(
+    config_file: Path | None,
+    write: bool,
+    remove: bool,
+    file: Path | None,
+    prefix: str,
+    port: int,
+    dry_run: bool,
+    as_json: bool,
+) -> Action:
+    """Print a Host block for each server, so that ssh, scp, git and rsync go through the tunnel by its name."""
+
+    def action() -> int:
+        # Here, because cryptography is slow to load.
+        from hyperion.cli.ssh_config import Wish, run_ssh_config  # noqa: PLC0415
+
+        wish = Wish(write=write, remove=remove, file=file, prefix=prefix, port=port, dry_run=dry_run, as_json=as_json)
+        return run_ssh_config(config_file, wish)
+
+    return action
+
+
 @program.command()
 @options.config("hyperion.toml")
 @click.option(

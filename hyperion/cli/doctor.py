@@ -4,7 +4,7 @@ Knows how a probe's report is shown. The probe itself is ``hyperion.worker.probe
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -12,9 +12,9 @@ import msgspec
 
 from hyperion.cli.loading import client_path, load_client_config, terminal_prompt
 from hyperion.cli.output import say
-from hyperion.config import ClientConfig, Secrets, ServerEntry
+from hyperion.config import ClientConfig, KnockSettings, Secrets, ServerEntry
 from hyperion.config.forward import require_server
-from hyperion.errors import ConfigError, one_line
+from hyperion.errors import ConfigError, TemporaryError, one_line
 from hyperion.loop import run
 from hyperion.privileges import disable_core_dumps
 from hyperion.proto.keys import PrivateKey
@@ -26,10 +26,16 @@ SKEW_WARNING_MS = 5_000
 
 #: At least one server cannot be used.
 EXIT_SOME_FAILED = 1
+#: The only server that was asked for did not open to a knock: trying again may help.
+EXIT_NOT_OPENED = TemporaryError.exit_code
+#: What a probe then gives as its reason.
+KNOCK_UNANSWERED = "knock-unanswered"
+#: A clock further off than this, milliseconds, makes knocks fail at a server with the usual window.
+WINDOW_MS = 30_000
 
 
 class Step(Protocol):
-    """One step of a probe and how long it took."""
+    """One step of a probe, how long it took, and how often it was done."""
 
     @property
     def name(self) -> str: ...
@@ -37,10 +43,13 @@ class Step(Protocol):
     def milliseconds(self) -> float: ...
     @property
     def ok(self) -> bool: ...
+    @property
+    def count(self) -> int: ...
 
 
 class Report(Protocol):
-    """What a probe found. ``reason`` is a stable word, ``message`` for people; the last four are the server's own."""
+    """What a probe found. ``reason`` is a stable word, ``message`` for people; from ``server_name`` to ``ports`` it is
+    the server's own. ``causes``: what may be wrong if knocks did not help, the likeliest first."""
 
     @property
     def server(self) -> str: ...
@@ -66,10 +75,14 @@ class Report(Protocol):
     def skew_ms(self) -> float | None: ...
     @property
     def ports(self) -> Sequence[int] | None: ...
+    @property
+    def knocks(self) -> int: ...
+    @property
+    def causes(self) -> Sequence[str]: ...
 
 
 #: Probes one server within a deadline in seconds. Failures of the server are in the report, not raised.
-Probe = Callable[[ServerEntry, PrivateKey, float], Awaitable[Report]]
+Probe = Callable[[ServerEntry, PrivateKey, float, KnockSettings], Awaitable[Report]]
 
 
 class StepDocument(msgspec.Struct):
@@ -95,6 +108,8 @@ class ServerDocument(msgspec.Struct):
     agent: str | None
     skew_ms: float | None
     ports: list[int] | None
+    knocks: int
+    causes: list[str]
 
 
 class DoctorDocument(msgspec.Struct):
@@ -109,7 +124,11 @@ def run_doctor(config_file: Path | None, names: Sequence[str], *, as_json: bool,
     disable_core_dumps()
     config = load_client_config(client_path(config_file), Secrets(terminal_prompt()))
     servers = _chosen(config, names)
-    return run(lambda: _examine(servers, config.identity, as_json=as_json, timeout=timeout, probe=probe))
+
+    async def ask(server: ServerEntry) -> Report:
+        return await probe(server, config.identity, timeout, config.knock)
+
+    return run(lambda: _examine(servers, ask, as_json=as_json))
 
 
 def _chosen(config: ClientConfig, names: Sequence[str]) -> list[ServerEntry]:
@@ -122,14 +141,11 @@ def _chosen(config: ClientConfig, names: Sequence[str]) -> list[ServerEntry]:
 
 
 async def _examine(
-    servers: list[ServerEntry], identity: PrivateKey, *, as_json: bool, timeout: float, probe: Probe
+    servers: list[ServerEntry], ask: Callable[[ServerEntry], Coroutine[None, None, Report]], *, as_json: bool
 ) -> int:
-    async def examine(server: ServerEntry) -> Report:
-        return await probe(server, identity, timeout)
-
     reports: list[Report] = []
     width = max(len(_title(server)) for server in servers)
-    tasks = [asyncio.create_task(examine(server)) for server in servers]
+    tasks = [asyncio.create_task(ask(server)) for server in servers]
     try:
         for server, task in zip(servers, tasks, strict=True):
             report = await task
@@ -142,7 +158,26 @@ async def _examine(
             task.cancel()
     if as_json:
         say(msgspec.json.encode(DoctorDocument(SCHEMA, [_document(report) for report in reports])).decode())
-    return 0 if all(report.ok for report in reports) else EXIT_SOME_FAILED
+    else:
+        _show_clock_hint(reports)
+    return _exit_code(reports)
+
+
+def _exit_code(reports: Sequence[Report]) -> int:
+    if all(report.ok for report in reports):
+        return 0
+    return EXIT_NOT_OPENED if [report.reason for report in reports] == [KNOCK_UNANSWERED] else EXIT_SOME_FAILED
+
+
+def _show_clock_hint(reports: Sequence[Report]) -> None:
+    """A server that did not open cannot tell the time; another one can."""
+    if all(report.reason != KNOCK_UNANSWERED for report in reports):
+        return
+    for report in reports:
+        if report.skew_ms is not None and abs(report.skew_ms) > WINDOW_MS:
+            away = f"{report.skew_ms / 1000:+.0f} s"
+            say(f"hint: {report.server}'s clock is {away} from this one: if this one is wrong, set it")
+            return
 
 
 def _title(server: ServerEntry) -> str:
@@ -151,7 +186,7 @@ def _title(server: ServerEntry) -> str:
 
 def _show(title: str, report: Report) -> None:
     if report.ok:
-        steps = "".join(f"  {step.name} {step.milliseconds:.1f} ms" for step in report.steps)
+        steps = "".join(f"  {_step(step)}" for step in report.steps)
         say(f"{title} ... ok{steps}")
         if report.skew_ms is not None and abs(report.skew_ms) > SKEW_WARNING_MS:
             say(f"  warning: the server's clock differs from this one by {report.skew_ms / 1000:+.0f} s")
@@ -159,10 +194,19 @@ def _show(title: str, report: Report) -> None:
         return
     say(f"{title} ... FAIL: {one_line(report.message or report.reason or 'unknown')}")
     if report.steps:
-        done = [f"{step.name} {step.milliseconds:.1f} ms{'' if step.ok else ' (failed)'}" for step in report.steps]
+        done = [f"{_step(step)}{'' if step.ok else ' (failed)'}" for step in report.steps]
         say(f"  steps: {', '.join(done)}")
+    if report.causes:
+        say("  likely causes, the likeliest first:")
+        for number, cause in enumerate(report.causes, 1):
+            say(f"    {number}. {one_line(cause)}")
     if report.hint is not None:
         say(f"  hint: {one_line(report.hint)}")
+
+
+def _step(step: Step) -> str:
+    times = f" x{step.count}" if step.count > 1 else ""
+    return f"{step.name}{times} {step.milliseconds:.1f} ms"
 
 
 def _document(report: Report) -> ServerDocument:
@@ -179,4 +223,6 @@ def _document(report: Report) -> ServerDocument:
         agent=report.agent,
         skew_ms=report.skew_ms,
         ports=None if report.ports is None else sorted(report.ports),
+        knocks=report.knocks,
+        causes=list(report.causes),
     )

@@ -53,10 +53,8 @@ def load_server_config(path: Path, secrets: Secrets) -> ServerConfig:
 
 
 def load_client_config(path: Path, secrets: Secrets) -> ClientConfig:
-    """Raises what ``load_client`` raises, and ``ConfigError`` for a gate that this version cannot knock at."""
-    config = load_client(path, secrets)
-    _refuse_gate(path, enabled=config.knock.enabled)
-    return config
+    """Raises what ``load_client`` raises."""
+    return load_client(path, secrets)
 
 
 def _refuse_gate(path: Path, *, enabled: bool) -> None:

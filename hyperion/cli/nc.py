@@ -21,10 +21,10 @@ from hyperion.config.forward import require_server
 from hyperion.errors import TemporaryError, UsageError
 from hyperion.loop import run
 from hyperion.privileges import disable_core_dumps
-from hyperion.proto.keys import PrivateKey
 from hyperion.rendezvous import AVAILABLE, Meeting, ask, matching
-from hyperion.worker.connector import ConnectFailed, Target
+from hyperion.worker.connector import ConnectFailed
 from hyperion.worker.single import SingleTunnel
+from hyperion.worker.target import target_of
 
 
 def run_nc(config_file: Path | None, server: str, port: int) -> int:
@@ -59,7 +59,7 @@ def find_server(config: ClientConfig, name: str) -> ServerEntry:
 
 async def through_own_tunnel(config: ClientConfig, entry: ServerEntry, port: int) -> int:
     """Knocks, connects, and ends with the stream. Raises ``HyperionError``."""
-    tunnel = SingleTunnel(target_of(entry, config.identity))
+    tunnel = SingleTunnel(target_of(entry, config.identity, config.knock))
     try:
         await tunnel.open((os.geteuid(),))
     except ConnectFailed as error:
@@ -75,12 +75,6 @@ async def through_own_tunnel(config: ClientConfig, entry: ServerEntry, port: int
         return await _in_thread(lambda: converse(control, stream, entry.name, port))
     finally:
         await tunnel.close()
-
-
-def target_of(entry: ServerEntry, identity: PrivateKey) -> Target:
-    """The server as a connector knows it."""
-    endpoint = entry.endpoint
-    return Target(entry.name, endpoint.host, endpoint.port, entry.public_key.raw, identity.raw, entry.psk.raw)
 
 
 async def _in_thread(work: Callable[[], int]) -> int:

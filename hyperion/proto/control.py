@@ -57,6 +57,21 @@ class ForwardRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     remote_port: int
 
 
+class KnockOrder(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How to knock at a server: 32 bytes of key, the UDP port, and how far the server's clock is ahead, milliseconds,
+    if an earlier worker learned it."""
+
+    knock_key: bytes
+    port: int
+    skew_ms: int | None = None
+
+    def __repr__(self) -> str:
+        return f"KnockOrder(port={self.port}, skew_ms={self.skew_ms})"
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        return [("port", self.port), ("skew_ms", self.skew_ms)]
+
+
 class ClientWorkerConfig(Message, frozen=True, tag="client-config"):
     """First message to a client worker (one server each)."""
 
@@ -71,6 +86,8 @@ class ClientWorkerConfig(Message, frozen=True, tag="client-config"):
     log: LogSettings
     #: users who may call the stream socket, the last of the sockets handed over; empty: there is none
     stream_uids: tuple[int, ...] = ()
+    #: None: the server has no gate
+    knock: KnockOrder | None = None
 
     def __repr__(self) -> str:
         return f"ClientWorkerConfig(server={self.server!r}, host={self.host!r}, port={self.port})"

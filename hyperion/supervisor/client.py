@@ -14,6 +14,7 @@ from pathlib import Path
 from hyperion import log, privileges
 from hyperion.channel import ChannelError, encode
 from hyperion.config import ClientConfig, ServerEntry
+from hyperion.config.knock import knock_order
 from hyperion.errors import ConfigError, HyperionError
 from hyperion.events import CONFIG_RELOADED
 from hyperion.proto.control import ClientWorkerConfig, ForwardRule, LogSettings, TunnelState
@@ -99,6 +100,7 @@ def worker_config(
         forwards=tuple(ForwardRule(forward.address, forward.entry.remote_port) for forward in forwards),
         log=log_settings,
         stream_uids=stream_uids,
+        knock=knock_order(server, config.knock),
     )
     too_many = len(forwards) > MAX_FORWARDS
     try:

@@ -37,7 +37,8 @@ class ClientWorker:
         self._poller = new_poller()
         self._draining = False
         self._closing: asyncio.Task[None] | None = None
-        target = Target(config.server, config.host, config.port, config.server_public, config.static_secret, config.psk)
+        keys = (config.server_public, config.static_secret, config.psk)
+        target = Target(config.server, config.host, config.port, *keys, knock=config.knock)
         self._pool = Pool(Connector(target), config.pool_size, tell)
         self._forwards = [
             Forward(self._pool, self._poller, config.server, rule.local, rule.remote_port, self._counters)

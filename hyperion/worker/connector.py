@@ -1,35 +1,56 @@
-"""Make one tunnel to one server: resolve, connect, handshake. One attempt; when to try again is the pool's business.
+"""Make one tunnel to one server: resolve, knock, connect, handshake. One attempt; when to try again is the pool's
+business.
 
 Knows: the steps, their time-outs, and how each fails. Every step that took place is reported with its time, so that
 ``doctor`` and the log can say where it stopped.
 """
 
 import asyncio
+import contextlib
 import socket
 import time
 from secrets import token_bytes
+from typing import NamedTuple
 
 import msgspec
 
 from hyperion import __version__
-from hyperion.errors import UnreachableError
+from hyperion.proto.control import KnockOrder
 from hyperion.proto.errors import HandshakeError, ProtocolError
 from hyperion.proto.extensions import LEVEL, Parameters
 from hyperion.proto.noise.handshake import KEY_BYTES
 from hyperion.proto.noise.record import MAX_PLAINTEXT_BYTES
 from hyperion.proto.tunnel import ClientTunnel, TunnelOpened
+from hyperion.worker.addresses import resolve
 from hyperion.worker.connection import Session, TunnelConnection
+from hyperion.worker.failure import (
+    ConnectFailed,
+    Step,
+    Tried,
+    bad_key,
+    connect_failed,
+    handshake_failed,
+    milliseconds,
+)
+from hyperion.worker.knocker import Knocker, Knocks, MakeSocket
+from hyperion.worker.race import Race
+from hyperion.worker.server_clock import ServerClock
 
-#: Seconds for one TCP connect. Short: a server behind a closed firewall drops the SYN, and the kernel repeats it only
-#: after a second, so it is better to begin again (WIRE Q3).
+__all__ = ["ConnectFailed", "Connector", "Step", "Target", "TunnelSession"]
+
+#: Seconds to resolve, knock and connect. Short: a server behind a closed firewall drops the SYN, and the kernel repeats
+#: it only after a second, so it is better to begin again (WIRE Q3).
 CONNECT_TIMEOUT = 5.0
 #: Seconds for the handshake. A little more than the server's own 3 s: it ends a refused handshake at its deadline, and
 #: then we can say "refused" instead of "no answer".
 HANDSHAKE_TIMEOUT = 4.0
+#: Dials of one server at once where there is a gate, however large the pool: each knock may be good for one connection
+#: only, and a server that does not answer hears one client, not one for each member of the pool.
+MAX_GATED_DIALS = 1
 
 
 class Target(msgspec.Struct, frozen=True):
-    """One server and the keys to reach it."""
+    """One server and the keys to reach it. ``knock`` is None if it has no gate."""
 
     name: str
     host: str
@@ -37,17 +58,10 @@ class Target(msgspec.Struct, frozen=True):
     server_public: bytes
     static_secret: bytes
     psk: bytes
+    knock: KnockOrder | None = None
 
     def __repr__(self) -> str:
         return f"Target({self.name!r}, {self.host!r}, {self.port})"
-
-
-class Step(msgspec.Struct, frozen=True):
-    """One step of connecting and how long it took, milliseconds."""
-
-    name: str
-    milliseconds: float
-    ok: bool
 
 
 class TunnelSession(Session):
@@ -82,20 +96,27 @@ class TunnelSession(Session):
             self.closed.set_result(error)
 
 
-class ConnectFailed(UnreachableError):
-    """An attempt failed. ``reason`` is a short stable word, ``steps`` what was tried."""
+class _Connected(NamedTuple):
+    """TCP stands; ``at`` is monotonic seconds."""
 
-    def __init__(self, message: str, *, reason: str, hint: str, steps: tuple[Step, ...]) -> None:
-        super().__init__(message, hint=hint)
-        self.reason = reason
-        self.steps = steps
+    sock: socket.socket
+    at: float
+    steps: tuple[Step, ...]
 
 
 class Connector:
-    """Attempts to reach one target."""
+    """Attempts to reach one target. ``clock`` is what it learned of the server's, over all attempts."""
 
-    def __init__(self, target: Target) -> None:
+    def __init__(self, target: Target, make_socket: MakeSocket = socket.socket) -> None:
         self.target = target
+        self.clock = ServerClock(None if target.knock is None else target.knock.skew_ms)
+        self._make_socket = make_socket
+        self._knocker = (
+            None
+            if target.knock is None
+            else Knocker(target.knock, target.server_public, target.port, self.clock, make_socket)
+        )
+        self._turn = contextlib.nullcontext() if self._knocker is None else asyncio.Semaphore(MAX_GATED_DIALS)
 
     async def connect(
         self,
@@ -105,36 +126,61 @@ class Connector:
         handshake_timeout: float = HANDSHAKE_TIMEOUT,
     ) -> tuple[TunnelConnection, tuple[Step, ...]]:
         """One attempt. Raises ConnectFailed."""
-        started = time.monotonic()
-        connection = await self._connect_tcp(session, connect_timeout, handshake_timeout, started)
-        connected = time.monotonic()
-        steps = (Step("connect", _milliseconds(started, connected), True),)
         try:
-            await session.opened
+            self._new_tunnel(handshake_timeout)  # before anybody is bothered
+        except HandshakeError as error:
+            raise bad_key(error) from None
+        async with self._turn:
+            connected = await self._connect_tcp(connect_timeout)
+        sent_at = time.time()
+        connection = await self._begin(session, connected, handshake_timeout)
+        try:
+            opened = await session.opened
         except ProtocolError as error:
-            failed = Step("handshake", _milliseconds(connected, time.monotonic()), False)
-            raise _handshake_failed(error, (*steps, failed)) from None
+            failed = Step("handshake", milliseconds(connected.at), False)
+            raise handshake_failed(error, (*connected.steps, failed)) from None
         except asyncio.CancelledError:
             connection.close(HandshakeError("given up", reason="stop"))
             raise
-        return connection, (*steps, Step("handshake", _milliseconds(connected, time.monotonic()), True))
+        if opened.parameters.time is not None:
+            self.clock.learn(opened.parameters.time, sent_at, time.time())
+        return connection, (*connected.steps, Step("handshake", milliseconds(connected.at), True))
 
-    async def _connect_tcp(
-        self, session: TunnelSession, connect_timeout: float, handshake_timeout: float, started: float
-    ) -> TunnelConnection:
-        target = self.target
-        loop = asyncio.get_running_loop()
+    async def _connect_tcp(self, timeout: float) -> _Connected:
+        began = time.monotonic()
+        tried = Tried(self.target.host, self.target.port)
         try:
-            # Also before there is a socket: a factory that raises, for an unusable server key, makes the loop forget it
-            # unclosed.
-            self._new_tunnel(handshake_timeout)
-            async with asyncio.timeout(connect_timeout):
-                _, connection = await loop.create_connection(
-                    lambda: TunnelConnection(self._new_tunnel(handshake_timeout), session), target.host, target.port
-                )
-        except (OSError, UnicodeError, HandshakeError) as error:  # TimeoutError is an OSError
-            step = Step("connect", _milliseconds(started, time.monotonic()), False)
-            raise _connect_failed(error, target, step) from None
+            async with asyncio.timeout(timeout):
+                tried.addresses = await resolve(self.target.host, self.target.port)
+                tried.step("resolve", began)
+                began = time.monotonic()
+                sock = await self._race(tried)
+        except (OSError, UnicodeError) as error:  # TimeoutError is an OSError
+            tried.step("connect" if tried.addresses else "resolve", tried.knocked_at or began, ok=False)
+            raise connect_failed(error, tried) from None
+        tried.step("connect", tried.knocked_at or began)
+        return _Connected(sock, time.monotonic(), tuple(tried.steps))
+
+    async def _race(self, tried: Tried) -> socket.socket:
+        if self._knocker is None:
+            return await Race(tried.addresses, None, self._make_socket).run()
+        began = time.monotonic()
+        knocks = Knocks(self._knocker)
+        try:
+            with knocks:
+                return await Race(tried.addresses, knocks, self._make_socket).run()
+        finally:
+            tried.note_knocks(knocks, began)
+
+    async def _begin(self, session: TunnelSession, connected: _Connected, handshake_timeout: float) -> TunnelConnection:
+        """The socket becomes a connection, which says its first message at once."""
+        try:
+            _, connection = await asyncio.get_running_loop().create_connection(
+                lambda: TunnelConnection(self._new_tunnel(handshake_timeout), session), sock=connected.sock
+            )
+        except BaseException:
+            connected.sock.close()
+            raise
         return connection
 
     def _new_tunnel(self, handshake_timeout: float) -> ClientTunnel:
@@ -148,42 +194,3 @@ class Connector:
             own=Parameters(x=LEVEL, frame=MAX_PLAINTEXT_BYTES, agent=f"hyperion/{__version__}"),
             handshake_timeout=handshake_timeout,
         )
-
-
-def _milliseconds(start: float, end: float) -> float:
-    return round((end - start) * 1000, 2)
-
-
-def _connect_failed(error: OSError | UnicodeError | HandshakeError, target: Target, step: Step) -> ConnectFailed:
-    where = f"{target.host}:{target.port}"
-    if isinstance(error, HandshakeError):
-        message, reason = "the configured server key is not a usable key", error.reason
-        hint = "compare server_pubkey with what 'hyperion-server keygen' printed on the server"
-    elif isinstance(error, TimeoutError):
-        message, reason = f"no answer from {where}", "connect-timeout"
-        hint = "is the server up, and does its firewall let this address in?"
-    elif isinstance(error, ConnectionRefusedError):
-        message, reason = f"connection refused by {where}", "refused"
-        hint = "nothing listens there: is hyperion-server running, and is this its port?"
-    elif isinstance(error, socket.gaierror | UnicodeError):  # the latter: a name that cannot even be asked for
-        message, reason = f"cannot resolve {target.host}", "unresolved"
-        hint = "check addr in the configuration, and this machine's name resolution"
-    else:
-        message, reason = f"cannot reach {where} ({error.strerror or type(error).__name__})", "unreachable"
-        hint = "check the network and the route to the server"
-    return ConnectFailed(message, reason=reason, hint=hint, steps=(step,))
-
-
-def _handshake_failed(error: ProtocolError, steps: tuple[Step, ...]) -> ConnectFailed:
-    reason = getattr(error, "reason", "handshake-failed")
-    if reason == "bad-psk":
-        message = "the server's answer does not authenticate: the shared secret (PSK) differs"
-        hint = "compare the passphrase and salt, or the PSK, of both sides"
-    elif reason == "handshake-timeout":
-        message = "connected, but no answer to the handshake"
-        hint = "is it hyperion-server that listens there, and is its load bearable?"
-    else:
-        message = "the server hung up without an answer, as it does with keys it does not know"
-        hint = "is this client's public key in admin_pubkeys, and is server_pubkey the server's present key?"
-        reason = "handshake-refused"
-    return ConnectFailed(message, reason=reason, hint=hint, steps=steps)

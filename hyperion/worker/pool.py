@@ -14,7 +14,7 @@ from typing import Protocol
 
 from hyperion import log
 from hyperion.backoff import Backoff
-from hyperion.events import INTERNAL_ERROR, TUNNEL_DOWN, TUNNEL_UP
+from hyperion.events import CLOCK_SKEWED, INTERNAL_ERROR, TUNNEL_DOWN, TUNNEL_UP
 from hyperion.proto.control import TunnelState
 from hyperion.proto.errors import RecordError
 from hyperion.proto.extensions import Parameters
@@ -36,6 +36,9 @@ MAX_AGE_SECONDS = 24 * 3600.0
 OPEN_TIMEOUT = 10.0
 #: Chance that keeps many clients, and the members of one pool, from doing things in step.
 _chance = random.Random()  # noqa: S311 - no secret hangs on it
+
+#: Clocks that differ by more than this, milliseconds, are told of: a knock fails when they differ by half a minute.
+SKEW_WARNING_MS = 5_000
 
 #: Streams that may wait for a tunnel at once; with a server down each costs a local socket for at most ten seconds.
 MAX_WAITING = 1024
@@ -61,9 +64,6 @@ class Member:
         self.session = session
         self.opened_at = time.monotonic()
         self.retiring = False
-        told = session.parameters.time
-        #: by how much the server's clock is ahead, ms; it was told half a round trip ago
-        self.skew_ms = None if told is None else told - time.time_ns() // 1_000_000
 
     @property
     def load(self) -> tuple[int, int] | None:
@@ -87,6 +87,7 @@ class Pool:
         self._waiting: Deadlines[WaitingStream] = Deadlines(OPEN_TIMEOUT, self._waited_too_long)
         self._reason: str | None = "connecting"
         self._failure: ConnectFailed | None = None
+        self._skew_told = False
         self._failed_at: float | None = None
         self._since = time.time()
         self._was_up = False
@@ -271,6 +272,13 @@ class Pool:
         self._last = member
         self.tell()
         log.event(TUNNEL_UP, self._fields() | {"hyperion.peer.agent": member.session.parameters.agent})
+        self._warn_of_skew(self._connector.clock.skew_ms or 0)
+
+    def _warn_of_skew(self, skew_ms: int) -> None:
+        """Once, until the clocks agree again."""
+        if abs(skew_ms) > SKEW_WARNING_MS and not self._skew_told:
+            log.event(CLOCK_SKEWED, self._fields() | {"hyperion.knock.skew_ms": skew_ms})
+        self._skew_told = abs(skew_ms) > SKEW_WARNING_MS
 
     def _report_down(self, reason: str, failure: ConnectFailed | None = None) -> None:
         news = reason != self._reason
@@ -303,7 +311,7 @@ class Pool:
                 next_attempt_at=min(self._attempts_at.values(), default=None),
                 agent=said.agent,
                 server_name=said.name,
-                skew_ms=None if last is None else last.skew_ms,
+                skew_ms=self._connector.clock.skew_ms,
                 ports=said.ports,
             )
         )

@@ -1,4 +1,5 @@
-"""Try one server once, step by step: connect, handshake, one round trip of records. What ``doctor`` shows.
+"""Try one server once, step by step: resolve, knock, connect, handshake, one round trip of records. What ``doctor``
+shows.
 
 Message 2 proves the server's key and the PSK; only a pong proves that the server accepted our first record, so that a
 stream would work, too (WIRE Q6).
@@ -9,11 +10,14 @@ import time
 
 import msgspec
 
-from hyperion.config import ServerEntry
+from hyperion.config import Endpoint, KnockSettings, ServerEntry
 from hyperion.proto.errors import RecordError
 from hyperion.proto.keys import PrivateKey
+from hyperion.worker.causes import Evidence, causes_of_silence, clock_is_synchronised
 from hyperion.worker.connection import TunnelConnection
 from hyperion.worker.connector import ConnectFailed, Connector, Step, Target, TunnelSession
+from hyperion.worker.failure import KNOCK_UNANSWERED, milliseconds
+from hyperion.worker.target import target_of
 
 
 class ProbeReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -31,17 +35,22 @@ class ProbeReport(msgspec.Struct, frozen=True, kw_only=True):
     agent: str | None = None
     skew_ms: int | None = None
     ports: tuple[int, ...] | None = None
+    #: knocks that went out, and what may be wrong if none helped, the likeliest first
+    knocks: int = 0
+    causes: tuple[str, ...] = ()
 
 
-async def probe(entry: ServerEntry, identity: PrivateKey, timeout: float) -> ProbeReport:
-    """Probe one server, each of the three steps within ``timeout`` seconds. Never raises for what the network does."""
-    target = Target(
-        entry.name, entry.endpoint.host, entry.endpoint.port, entry.public_key.raw, identity.raw, entry.psk.raw
-    )
+async def probe(entry: ServerEntry, identity: PrivateKey, timeout: float, knock: KnockSettings) -> ProbeReport:
+    """Probe one server: a TCP connection, the handshake, and a record, each within ``timeout`` seconds.
+
+    Never raises for what the network does.
+    """
+    target = target_of(entry, identity, knock)
     address = str(entry.endpoint)
     session = TunnelSession()
+    connector = Connector(target)
     try:
-        connection, steps = await Connector(target).connect(session, connect_timeout=timeout, handshake_timeout=timeout)
+        connection, steps = await connector.connect(session, connect_timeout=timeout, handshake_timeout=timeout)
     except ConnectFailed as error:
         return ProbeReport(
             server=entry.name,
@@ -51,9 +60,11 @@ async def probe(entry: ServerEntry, identity: PrivateKey, timeout: float) -> Pro
             reason=error.reason,
             message=str(error),
             hint=error.hint,
+            knocks=error.knocks,
+            causes=_causes(error, target),
         )
     try:
-        return await _round_trip(entry.name, address, connection, session, steps, timeout)
+        return await _round_trip(connector, connection, session, steps, timeout)
     finally:
         done = RecordError("the probe is over")
         done.reason = "stop"
@@ -61,9 +72,21 @@ async def probe(entry: ServerEntry, identity: PrivateKey, timeout: float) -> Pro
         await session.closed
 
 
+def _causes(error: ConnectFailed, target: Target) -> tuple[str, ...]:
+    if error.reason != KNOCK_UNANSWERED or target.knock is None:
+        return ()
+    evidence = Evidence(
+        knock_port=target.knock.port,
+        tunnel_port=target.port,
+        knocks=error.knocks,
+        rejected=error.rejected,
+        synchronised=clock_is_synchronised(),
+    )
+    return causes_of_silence(evidence)
+
+
 async def _round_trip(
-    name: str,
-    address: str,
+    connector: Connector,
     connection: TunnelConnection,
     session: TunnelSession,
     steps: tuple[Step, ...],
@@ -71,25 +94,24 @@ async def _round_trip(
 ) -> ProbeReport:
     """The last step: wait for the pong of the ping that opened the session."""
     started = time.monotonic()
-    told_at = time.time()
     try:
         async with asyncio.timeout(timeout):
             seconds = await session.proven
     except TimeoutError:
         seconds = None
     proven = seconds is not None
-    steps = (*steps, Step("record", round((time.monotonic() - started) * 1000, 2), proven))
-    said = session.parameters
+    said, target = session.parameters, connector.target
     report = ProbeReport(
-        server=name,
-        address=address,
+        server=target.name,
+        address=str(Endpoint(target.host, target.port)),
         ok=proven,
-        steps=steps,
+        steps=(*steps, Step("record", milliseconds(started), proven)),
         round_trip_ms=None if seconds is None else round(seconds * 1000, 2),
         server_name=said.name,
         agent=said.agent,
-        skew_ms=None if said.time is None else said.time - int(told_at * 1000),
+        skew_ms=connector.clock.skew_ms,
         ports=said.ports,
+        knocks=sum(step.count for step in steps if step.name == "knock"),
     )
     if proven:
         return report

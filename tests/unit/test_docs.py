@@ -21,6 +21,7 @@ from hyperion.cli.server import program as server_program
 from hyperion.config.schema import ClientFile, ServerFile
 from hyperion.events import CATALOGUE
 from hyperion.worker import egress
+from hyperion.worker.failure import KNOCK_UNANSWERED
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted([*ROOT.glob("docs/*.md"), ROOT / "README.md", ROOT / "deploy" / "README.md"])
@@ -193,7 +194,8 @@ def told_reasons(title: str) -> set[str]:
 
 
 def test_each_reason_of_a_failed_attempt_is_explained() -> None:
-    given = reasons("worker/connector.py", "worker/probe.py", "proto/noise/handshake.py") - {"stop", "handshake-failed"}
+    given = reasons("worker/failure.py", "worker/probe.py", "proto/noise/handshake.py") - {"handshake-failed", "stop"}
+    given.add(KNOCK_UNANSWERED)
     assert {"connect-timeout", "no-round-trip", "bad-server-key", "handshake-refused"} <= given
     # "malformed" is one of those that the client shows as handshake-refused.
     assert given - {"malformed"} <= told_reasons("## A server cannot be reached")

@@ -60,7 +60,7 @@ def test_no_config(
         ('name = "db1"', f'name = "db1"\nkey_value = "{PSK_TEXT}="', 78, "[[server]] #2 key_value: expected a psk"),
         ('name = "db1"', f'name = "db1"\nkey_env = "{PSK_TEXT}"', 78, "[[server]] #2 key_env: expected the name of"),
         ("admin.key", "none.key", 65, "no key file"),
-        ("[key]", "[knock]\nenabled = true\n[key]", 78, "[knock] enabled: expected false, got true"),
+        ("[key]", "[knock]\nport = 0\n[key]", 78, "[knock] port: expected a port from 1 to 65535, got 0"),
     ],
 )
 def test_bad_config(

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from hyperion.cli.doctor import Probe, run_doctor
-from hyperion.config import ServerEntry
+from hyperion.config import KnockSettings, ServerEntry
 from hyperion.errors import ConfigError, UsageError
 from hyperion.proto.keys import PrivateKey
 from hyperion.worker.connector import Step
@@ -46,7 +46,7 @@ def config(tmp_path: Path) -> Path:
 
 
 def probe_with(*failing: str) -> Probe:
-    async def probe(entry: ServerEntry, identity: PrivateKey, timeout: float) -> ProbeReport:
+    async def probe(entry: ServerEntry, identity: PrivateKey, timeout: float, knock: KnockSettings) -> ProbeReport:
         assert identity == ADMIN_SECRET
         assert timeout == 3.0
         return bad(entry) if entry.name in failing else good(entry)
@@ -83,7 +83,7 @@ def test_one_fails(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_clock_that_is_far_off_is_told(
     config: Path, capsys: pytest.CaptureFixture[str], skew: int | None, told: str | None
 ) -> None:
-    async def probe(entry: ServerEntry, identity: PrivateKey, timeout: float) -> ProbeReport:
+    async def probe(entry: ServerEntry, identity: PrivateKey, timeout: float, knock: KnockSettings) -> ProbeReport:
         return msgspec.structs.replace(good(entry), skew_ms=skew)
 
     assert doctor(config, "web1", probe=probe) == 0
@@ -137,6 +137,8 @@ def test_json(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
         "agent": None,
         "skew_ms": None,
         "ports": [22, 5432],
+        "knocks": 0,
+        "causes": [],
     }
     assert (db1["ok"], db1["reason"], db1["hint"]) == (False, "connect-refused", "is the server running?")
 
@@ -145,7 +147,7 @@ def test_all_at_once_and_shown_as_they_come(config: Path, capsys: pytest.Capture
     """The second server answers first, and only then the first; the first line waits for nobody."""
     second_done = asyncio.Event()
 
-    async def probe(entry: ServerEntry, identity: PrivateKey, timeout: float) -> ProbeReport:
+    async def probe(entry: ServerEntry, identity: PrivateKey, timeout: float, knock: KnockSettings) -> ProbeReport:
         if entry.name == "web1":
             await asyncio.wait_for(second_done.wait(), 10)
         else:
@@ -157,7 +159,7 @@ def test_all_at_once_and_shown_as_they_come(config: Path, capsys: pytest.Capture
 
 
 def test_a_servers_words_cannot_forge_lines(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    async def probe(entry: ServerEntry, identity: PrivateKey, timeout: float) -> ProbeReport:
+    async def probe(entry: ServerEntry, identity: PrivateKey, timeout: float, knock: KnockSettings) -> ProbeReport:
         return msgspec.structs.replace(bad(entry), message="a\nok\x1b[2J", hint="b\r\n")
 
     assert doctor(config, "web1", probe=probe) == 1
@@ -169,8 +171,67 @@ def test_a_servers_words_cannot_forge_lines(config: Path, capsys: pytest.Capture
 
 
 def test_a_bug_in_the_probe_is_not_hidden(config: Path) -> None:
-    async def probe(entry: ServerEntry, identity: PrivateKey, timeout: float) -> ProbeReport:
+    async def probe(entry: ServerEntry, identity: PrivateKey, timeout: float, knock: KnockSettings) -> ProbeReport:
         raise RuntimeError("bug")
 
     with pytest.raises(RuntimeError, match="bug"):
         doctor(config, probe=probe)
+
+
+def shut(entry: ServerEntry) -> ProbeReport:
+    return ProbeReport(
+        server=entry.name,
+        address=str(entry.endpoint),
+        ok=False,
+        steps=(Step("resolve", 0.1, True), Step("knock", 0.21, True, 24), Step("connect", 5_000, False)),
+        reason="knock-unanswered",
+        message="no answer",
+        hint="look at the log",
+        knocks=24,
+        causes=("the clock", "the key"),
+    )
+
+
+@pytest.mark.parametrize(("names", "code"), [(("web1",), 75), (("web1", "db1"), 1)])
+def test_a_gate_that_stayed_shut(
+    config: Path, capsys: pytest.CaptureFixture[str], names: tuple[str, ...], code: int
+) -> None:
+    """One server alone: 75, trying again may help. With another that is well: 1, as ever."""
+
+    async def probe(entry: ServerEntry, identity: PrivateKey, timeout: float, knock: KnockSettings) -> ProbeReport:
+        return shut(entry) if entry.name == "web1" else msgspec.structs.replace(good(entry), skew_ms=4_000_000)
+
+    assert doctor(config, *names, probe=probe) == code
+    out = capsys.readouterr().out
+    assert out.startswith("web1 (192.0.2.1:8443)")
+    assert (
+        "  steps: resolve 0.1 ms, knock x24 0.2 ms, connect 5000.0 ms (failed)\n"
+        "  likely causes, the likeliest first:\n"
+        "    1. the clock\n"
+        "    2. the key\n"
+        "  hint: look at the log\n"
+    ) in out
+    told = "hint: db1's clock is +4000 s from this one: if this one is wrong, set it\n"
+    assert out.endswith(told) is (len(names) == 2)
+
+
+def test_json_of_a_gate_that_stayed_shut(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    async def probe(entry: ServerEntry, identity: PrivateKey, timeout: float, knock: KnockSettings) -> ProbeReport:
+        return shut(entry)
+
+    assert doctor(config, "web1", probe=probe, as_json=True) == 75
+    (web1,) = json.loads(capsys.readouterr().out)["servers"]
+    assert (web1["reason"], web1["knocks"], web1["causes"]) == ("knock-unanswered", 24, ["the clock", "the key"])
+    assert web1["steps"][1] == {"name": "knock", "ok": True, "milliseconds": 0.21}
+
+
+def test_the_probe_is_told_how_to_knock(config: Path) -> None:
+    config.write_text(config.read_text().replace("[key]", "[knock]\nenabled = true\nport = 5353\n[key]"))
+    seen: list[KnockSettings] = []
+
+    async def probe(entry: ServerEntry, identity: PrivateKey, timeout: float, knock: KnockSettings) -> ProbeReport:
+        seen.append(knock)
+        return good(entry)
+
+    assert doctor(config, "web1", probe=probe) == 0
+    assert [(knock.enabled, knock.port) for knock in seen] == [(True, 5353)]

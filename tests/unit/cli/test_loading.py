@@ -52,9 +52,15 @@ def test_paths(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_gate_that_cannot_be_provided_is_refused(tmp_path: Path) -> None:
     """Else the operator believes in a closed port that is open."""
     path = tmp_path / "c.toml"
-    for text, load in ((server_text(tmp_path), load_server_config), (client_text(tmp_path), load_client_config)):
-        path.write_text(text)
-        assert not load(path, Secrets(None, {})).knock.enabled
-        path.write_text(text.replace("[key]", "[knock]\nenabled = true\n[key]"))
-        with pytest.raises(ConfigError, match=r"\[knock\] enabled: expected false, got true"):
-            load(path, Secrets(None, {}))
+    path.write_text(server_text(tmp_path))
+    assert not load_server_config(path, Secrets(None, {})).knock.enabled
+    path.write_text(server_text(tmp_path).replace("[key]", "[knock]\nenabled = true\n[key]"))
+    with pytest.raises(ConfigError, match=r"\[knock\] enabled: expected false, got true"):
+        load_server_config(path, Secrets(None, {}))
+
+
+def test_a_client_may_knock(tmp_path: Path) -> None:
+    path = tmp_path / "c.toml"
+    path.write_text(client_text(tmp_path).replace("[key]", "[knock]\nenabled = true\nport = 5353\n[key]"))
+    knock = load_client_config(path, Secrets(None, {})).knock
+    assert (knock.enabled, knock.port) == (True, 5353)

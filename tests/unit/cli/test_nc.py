@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from hyperion.cli import nc
-from hyperion.cli.nc import find_server, run_nc, target_of
+from hyperion.cli.nc import find_server, run_nc
 from hyperion.config import ClientConfig, Secrets, load_client
 from hyperion.errors import ConfigMissingError, UnreachableError, UsageError
 from tests.helpers.config_files import client_text
@@ -32,9 +32,6 @@ def config(tmp_path: Path) -> ClientConfig:
 def test_a_server_by_its_names(config: ClientConfig, name: str) -> None:
     entry = find_server(config, name)
     assert entry.name == "web1"
-    target = target_of(entry, config.identity)
-    assert (target.name, target.port) == ("web1", entry.endpoint.port)
-    assert target.static_secret == config.identity.raw
 
 
 def test_a_server_that_is_none(config: ClientConfig) -> None:

@@ -6,7 +6,7 @@ from ipaddress import IPv4Address
 
 import pytest
 
-from hyperion.config import Endpoint, ServerEntry
+from hyperion.config import Endpoint, KnockSettings, ServerEntry
 from hyperion.proto.keys import PrivateKey, Psk, PublicKey
 from hyperion.worker.probe import probe
 from tests.helpers.rig import ADMIN_SECRET, PSK, SERVER, Rig, service
@@ -15,6 +15,7 @@ from tests.peer.services import closed_port
 
 pytestmark = pytest.mark.both_loops
 
+NO_KNOCK = KnockSettings(enabled=False, port=None, window=0)
 IDENTITY = PrivateKey.from_entropy(ADMIN_SECRET)
 
 
@@ -24,10 +25,11 @@ def entry(port: int, psk: bytes = PSK) -> ServerEntry:
 
 async def test_a_good_server() -> None:
     async with Rig(9, 22) as rig:
-        report = await probe(entry(rig.server_port), IDENTITY, 5.0)
+        report = await probe(entry(rig.server_port), IDENTITY, 5.0, NO_KNOCK)
         assert report.ok
         assert report.reason is None
         assert [(step.name, step.ok) for step in report.steps] == [
+            ("resolve", True),
             ("connect", True),
             ("handshake", True),
             ("record", True),
@@ -42,7 +44,7 @@ async def test_a_good_server() -> None:
 async def test_failures_have_a_reason_and_a_hint(psk: bytes, reason: str) -> None:
     async with Rig(9) as rig:
         port = closed_port() if reason == "refused" else rig.server_port
-        report = await probe(entry(port, psk), IDENTITY, 5.0)
+        report = await probe(entry(port, psk), IDENTITY, 5.0, NO_KNOCK)
         assert (report.ok, report.reason) == (False, reason)
         assert report.hint
         assert report.message
@@ -51,7 +53,7 @@ async def test_failures_have_a_reason_and_a_hint(psk: bytes, reason: str) -> Non
 
 async def test_an_unknown_identity_is_refused() -> None:
     async with Rig(9, handshake_timeout=0.2) as rig:
-        report = await probe(entry(rig.server_port), PrivateKey.from_entropy(bytes([7] * 32)), 5.0)
+        report = await probe(entry(rig.server_port), PrivateKey.from_entropy(bytes([7] * 32)), 5.0, NO_KNOCK)
         assert (report.ok, report.reason) == (False, "handshake-refused")
 
 
@@ -68,6 +70,6 @@ async def test_message_2_alone_is_no_proof() -> None:
 
     async with service(half) as port:
         started = time.monotonic()
-        report = await probe(entry(port), IDENTITY, 0.3)
+        report = await probe(entry(port), IDENTITY, 0.3, NO_KNOCK)
         assert not report.ok
         assert time.monotonic() - started < 2

@@ -1,0 +1,161 @@
+"""A TCP connection to one of a server's addresses: attempts that begin one after the other, and the first one wins.
+
+Knows the schedule, and that every attempt but the winner is closed, whatever happens. Refuses to know names, the
+tunnel, and why somebody wants to connect.
+
+With a gate each attempt is a knock, a moment for the server's firewall, and a SYN. Both can be lost, and the firewall
+can be late; the kernel repeats a lost SYN only after a second, and never the knock. So a new attempt, with a knock and
+a socket of its own, begins while the others are under way. On a long path several of them reach the server: the first
+to be answered wins, and the others are taken back before their handshake is complete, so the server's program never
+sees them. A gate that lets in one connection for each knock is served by this, too.
+
+Source: WIRE Q3, Q4; RFC 8305 (several addresses).
+"""
+
+import asyncio
+import contextlib
+import itertools
+import socket
+import struct
+import sys
+from collections.abc import Iterator, Sequence
+
+from hyperion.worker.addresses import Address
+from hyperion.worker.knocker import Knocks, MakeSocket
+
+#: Seconds between a knock and its SYN: what a server needs to hear the knock and to tell its firewall (1 to 6 ms).
+GRAIN = 0.01
+#: Seconds between the first attempts. A busy server is late by some of these, a lost knock costs one of them.
+FIRST_INTERVALS = (0.02, 0.04, 0.09, 0.15, 0.2)
+#: ... then: 23 knocks in 5 s, so that with every second one lost all dials but one in ten million get through.
+INTERVAL = 0.25
+#: ... and after ``QUICK_SECONDS``, for who waits longer than a dial of the pool.
+LATE_INTERVAL = 1.0
+QUICK_SECONDS = 5.0
+#: Attempts under way at once. The oldest gives way: with 0.25 s between them a round trip may take 1.5 s.
+MAX_IN_FLIGHT = 6
+#: Seconds that the first address is alone before the others have their turns (RFC 8305 section 5).
+ADDRESS_DELAY = 0.25
+
+#: Linux: bind to an address, and let ``connect`` choose the port.
+_IP_BIND_ADDRESS_NO_PORT = 24
+_RESET_AT_CLOSE = struct.pack("ii", 1, 0)
+
+Attempt = asyncio.Task[socket.socket]
+
+
+def moments() -> Iterator[float]:
+    """When the attempts with a knock begin, seconds from the first one."""
+    at = 0.0
+    for interval in itertools.chain(FIRST_INTERVALS, itertools.repeat(INTERVAL)):
+        yield at
+        at += interval if at < QUICK_SECONDS else LATE_INTERVAL
+
+
+class Race:
+    """One dial. ``knocks`` is None where there is no gate: then each address is tried once."""
+
+    def __init__(self, addresses: Sequence[Address], knocks: Knocks | None, make_socket: MakeSocket) -> None:
+        self._alive = list(addresses)
+        self._knocks = knocks
+        self._make_socket = make_socket
+        self._running: dict[Attempt, Address] = {}
+        self._errors: list[OSError] = []
+        self._turns = itertools.count()
+
+    async def run(self) -> socket.socket:
+        """The first connected socket, non-blocking. Cancel it when the time is over.
+
+        Raises the most telling ``OSError`` as soon as no address is left that could still answer.
+        """
+        winner: socket.socket | None = None
+        starts = self._starts()
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        following: float | None = next(starts)
+        try:
+            while winner is None:
+                if following is not None and (not self._running or loop.time() >= began + following):
+                    self._begin(following)
+                    following = next(starts, None)
+                wait = None if following is None else max(0.0, began + following - loop.time())
+                done, _ = await asyncio.wait(list(self._running), timeout=wait, return_when=asyncio.FIRST_COMPLETED)
+                winner = self._judge(done)
+                if winner is None and not self._alive and not self._running:
+                    raise self._most_telling()
+                if not self._alive:
+                    following = None
+        finally:
+            await self._take_back(winner)
+        return winner
+
+    def _starts(self) -> Iterator[float]:
+        if self._knocks is not None:
+            return moments()
+        return iter([place * ADDRESS_DELAY for place in range(len(self._alive))])
+
+    def _begin(self, at: float) -> None:
+        if len(self._running) >= MAX_IN_FLIGHT:
+            next(attempt for attempt in self._running if not attempt.cancelling()).cancel()
+        if self._knocks is None:
+            address = self._alive.pop(0)
+        elif at < ADDRESS_DELAY:
+            address = self._alive[0]
+        else:
+            address = self._alive[next(self._turns) % len(self._alive)]
+        self._running[asyncio.create_task(self._attempt(address))] = address
+
+    async def _attempt(self, address: Address) -> socket.socket:
+        if self._knocks is not None:
+            self._knocks.send(address)
+            await asyncio.sleep(GRAIN)
+        sock = self._make_socket(address.family, socket.SOCK_STREAM)
+        try:
+            sock.setblocking(False)
+            self._leave_from_where_we_knocked(sock, address)
+            await asyncio.get_running_loop().sock_connect(sock, address.sockaddr)
+        except BaseException:
+            sock.close()
+            raise
+        return sock
+
+    def _leave_from_where_we_knocked(self, sock: socket.socket, address: Address) -> None:
+        """The gate is open for one source address; a host with several must not change its mind in between."""
+        source = None if self._knocks is None else self._knocks.source(address)
+        if source is None:
+            return
+        with contextlib.suppress(OSError):  # the address has just gone, and we connect from another
+            if sys.platform == "linux":
+                sock.setsockopt(socket.IPPROTO_IP, _IP_BIND_ADDRESS_NO_PORT, 1)
+            sock.bind(source)
+
+    def _judge(self, done: set[Attempt]) -> socket.socket | None:
+        """The winner, if there is one; an address that refused or cannot be reached is out of this dial."""
+        for attempt in done:
+            if not attempt.cancelled() and attempt.exception() is None:
+                return attempt.result()
+        for attempt in done:
+            address = self._running.pop(attempt)
+            if attempt.cancelled():
+                continue
+            error = attempt.exception()
+            if not isinstance(error, OSError):
+                assert error is not None
+                raise error
+            self._errors.append(error)
+            if address in self._alive:
+                self._alive.remove(address)
+        return None
+
+    def _most_telling(self) -> OSError:
+        refused = [error for error in self._errors if isinstance(error, ConnectionRefusedError)]
+        return (refused or self._errors)[0]
+
+    async def _take_back(self, winner: socket.socket | None) -> None:
+        for attempt in self._running:
+            attempt.cancel()
+        for outcome in await asyncio.gather(*self._running, return_exceptions=True):
+            if isinstance(outcome, socket.socket) and outcome is not winner:
+                # It was answered at the same moment. A reset frees its place at the server without more ado.
+                outcome.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_AT_CLOSE)
+                outcome.close()
