@@ -5,6 +5,7 @@
 * ``init_server`` and ``init_client``  the first files of a machine (``first_files``, ``own_address``)
 * ``servers`` (``add-server``, ``rm-server``) and ``ls``; ``diff`` for ``--dry-run``
 * ``ssh_config``  hosts for ssh, kept in a ``fence``
+* ``complete``  for the tab key
 * ``options``  what several commands share; ``gate_options`` and ``gate_rules`` those about the firewall
 * ``border``   from any exception to a line for people and a code for scripts
 

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import click
 
-from hyperion.cli import options
+from hyperion.cli import complete, options
 from hyperion.cli.border import Action, run_program
+from hyperion.cli.output import say
 
 PROGRAM = "hyperion-client"
 
@@ -66,7 +67,7 @@ def add_server(config_file: Path | None, name: str, address: str, pubkey: str, d
 
 @program.command("rm-server")
 @options.config("hyperion.toml")
-@click.argument("name")
+@click.argument("name", metavar="NAME", type=complete.ServerName())
 @click.option("--forwards", "with_forwards", is_flag=True, help="Remove the [[forward]]s that lead to it as well.")
 @options.dry_run
 @options.json("hyperion.rm-server/1")
@@ -168,7 +169,7 @@ def run(
 
 @program.command()
 @options.config("hyperion.toml")
-@click.argument("names", metavar="[SERVER]...", nargs=-1)
+@click.argument("names", metavar="[SERVER]...", nargs=-1, type=complete.ServerName())
 @options.json("hyperion.doctor/1")
 @click.option(
     "--timeout",
@@ -194,7 +195,7 @@ def doctor(config_file: Path | None, names: tuple[str, ...], as_json: bool, time
 
 @program.command()
 @options.config("hyperion.toml")
-@click.argument("server", metavar="SERVER")
+@click.argument("server", metavar="SERVER", type=complete.ServerName())
 @click.argument("port", metavar="PORT", type=click.IntRange(1, 65_535))
 @options.debug
 def nc(config_file: Path | None, server: str, port: int) -> Action:
@@ -209,6 +210,19 @@ def nc(config_file: Path | None, server: str, port: int) -> Action:
         from hyperion.cli.nc import run_nc  # noqa: PLC0415
 
         return run_nc(config_file, server, port)
+
+    return action
+
+
+@program.command()
+@click.argument("shell", type=click.Choice(complete.SHELLS))
+@options.debug
+def completion(shell: str) -> Action:
+    """Print the completion script of a shell; for bash: eval "$(hyperion-client completion bash)"."""
+
+    def action() -> int:
+        say(complete.script(PROGRAM, program, shell))
+        return 0
 
     return action
 

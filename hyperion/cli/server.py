@@ -7,9 +7,10 @@ from typing import Any
 
 import click
 
-from hyperion.cli import options
+from hyperion.cli import complete, options
 from hyperion.cli.border import Action, run_program
 from hyperion.cli.gate_options import GateFlags, gate_options
+from hyperion.cli.output import say
 
 PROGRAM = "hyperion-server"
 
@@ -88,6 +89,19 @@ def run(config_file: Path | None, workers: int | None, drain_timeout: float, log
             log_format=log_format,
             log_level=log_level,
         )
+
+    return action
+
+
+@program.command()
+@click.argument("shell", type=click.Choice(complete.SHELLS))
+@options.debug
+def completion(shell: str) -> Action:
+    """Print the completion script of a shell; for bash: eval "$(hyperion-server completion bash)"."""
+
+    def action() -> int:
+        say(complete.script(PROGRAM, program, shell))
+        return 0
 
     return action
 
