@@ -178,6 +178,15 @@ STREAMS_UNAVAILABLE = LogEvent(
     "no stream sockets, so nc does not find this client", APP, _ERROR,
 )
 
+DEVICE_UP = LogEvent(
+    "HYP3021N", "device-up", ("network",), ("start",), "success", "notice",
+    "transparent mode: the device is up", APP, ("hyperion.device.name", "hyperion.device.addresses"),
+)
+DEVICE_DOWN = LogEvent(
+    "HYP3022N", "device-down", ("network",), ("end",), "success", "notice",
+    "transparent mode: the device is gone", APP, ("hyperion.device.name",),
+)
+
 # --- 4: processes ----------------------------------------------------------------------------------------------------
 
 WORKER_STARTED = LogEvent(

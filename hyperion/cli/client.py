@@ -144,11 +144,17 @@ def ssh_config(
     multiple=True,
     help="Also forward 127.0.0.1:LPORT (default: any free port) to RPORT of SERVER. Repeatable.",
 )
+@click.option("--tun", is_flag=True, help="Also give each server an address of its own; needs root or CAP_NET_ADMIN.")
 @options.drain_timeout
 @options.log
 @options.debug
 def run(
-    config_file: Path | None, forwards: tuple[str, ...], drain_timeout: float, log_format: str, log_level: str
+    config_file: Path | None,
+    forwards: tuple[str, ...],
+    tun: bool,
+    drain_timeout: float,
+    log_format: str,
+    log_level: str,
 ) -> Action:
     """Forward local ports in the foreground until SIGTERM (drains) or SIGINT (stops); SIGHUP reloads."""
 
@@ -159,6 +165,7 @@ def run(
         return run_client(
             config_file,
             forwards,
+            tun=tun,
             drain_timeout=drain_timeout,
             log_format=log_format,
             log_level=log_level,

@@ -6,6 +6,7 @@ from pathlib import Path
 from hyperion import log
 from hyperion.cli.loading import client_path, load_client_config, terminal_prompt
 from hyperion.cli.output import forget_output, say
+from hyperion.cli.transparent_mode import obstacle
 from hyperion.config import ClientConfig, Secrets
 from hyperion.config.forward import add_forwards, parse_forward
 from hyperion.errors import UsageError
@@ -29,6 +30,7 @@ def run_client(
     config_file: Path | None,
     forwards: Sequence[str],
     *,
+    tun: bool = False,
     drain_timeout: float,
     log_format: str,
     log_level: str,
@@ -36,9 +38,12 @@ def run_client(
 ) -> int:
     """Loads the configuration, adds ``forwards`` in the notation of ``-L``, starts the log, and forwards.
 
-    Raises what loading raises and ``UsageError``, before anything is started.
+    ``tun``: transparent mode as well. Raises what loading raises, ``UsageError`` and ``RefusedError``, before anything
+    is started.
     """
     disable_core_dumps()
+    if tun and (error := obstacle()) is not None:
+        raise error
     extra = [parse_forward(text) for text in forwards]
     path = client_path(config_file)
     secrets = Secrets(terminal_prompt())
@@ -48,7 +53,7 @@ def run_client(
 
     config = load()
     secrets.stop_asking()
-    if not config.forwards:
+    if not config.forwards and not tun:
         raise UsageError("nothing to forward", hint=f"add a [[forward]] to {path}, or -L 8080:SERVER:80")
     options = ClientOptions(
         drain_timeout=drain_timeout,
@@ -57,6 +62,7 @@ def run_client(
         announce=show_forwards,
         runtime=runtime_directory("client", config_file),
         desk=DeskPlace(runtime_directory("client", config_file)),
+        transparent=tun,
     )
     log.configure("hyperion-client", format=log_format, level=log_level)
     try:

@@ -187,6 +187,33 @@ class SessionClosed(Message, frozen=True, tag="session-closed"):
     id: str
 
 
+class DeviceUp(Message, frozen=True, tag="device-up"):
+    """Transparent mode: there is a device of this name with these addresses (text); listen on it."""
+
+    name: str
+    addresses: tuple[str, ...]
+
+
+class DeviceDown(Message, frozen=True, tag="device-down"):
+    """It is gone."""
+
+
+class WantPort(Message, frozen=True, tag="want-port"):
+    """An application asks for this port of the server, over the device, and nothing listens for it yet."""
+
+    port: int
+
+
+class Listeners(Message, frozen=True, tag="listeners"):
+    """What a client worker listens on, over the device: remote port and local port of each. Replaces what was known.
+
+    ``closed``: the server allows no other port.
+    """
+
+    closed: bool
+    ports: tuple[tuple[int, int], ...]
+
+
 class Fault(Message, frozen=True, tag="fault"):
     """The worker ends because of this; ``exit_code`` says whether a restart makes sense (78: it does not)."""
 
@@ -194,5 +221,7 @@ class Fault(Message, frozen=True, tag="fault"):
     exit_code: int
 
 
-SupervisorToWorker = ServerWorkerConfig | ClientWorkerConfig | ServerPolicy | Poll | Drain | Stop
-WorkerToSupervisor = Ready | Heartbeat | TunnelState | SessionOpened | SessionClosed | Fault
+SupervisorToWorker = (
+    ServerWorkerConfig | ClientWorkerConfig | ServerPolicy | Poll | DeviceUp | DeviceDown | WantPort | Drain | Stop
+)
+WorkerToSupervisor = Ready | Heartbeat | TunnelState | Listeners | SessionOpened | SessionClosed | Fault

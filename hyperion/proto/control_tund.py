@@ -9,6 +9,7 @@ import msgspec
 from hyperion.proto.control import Fault, Message, Ready, Stop
 
 __all__ = [
+    "DeviceMade",
     "DeviceSettings",
     "Fault",
     "ForgetTarget",
@@ -70,6 +71,13 @@ class ForgetTarget(Message, frozen=True, tag="forget-target"):
     name: str
 
 
+class DeviceMade(Message, frozen=True, tag="device-made"):
+    """The device is there, with these addresses of its own (text; one of them where the machine has no IPv6)."""
+
+    name: str
+    addresses: tuple[str, ...]
+
+
 class WantListener(Message, frozen=True, tag="want-listener"):
     """Somebody connects to a port of this server that no listener is there for yet."""
 
@@ -84,4 +92,4 @@ class ReflectorCounts(Message, frozen=True, tag="reflector-counts"):
 
 
 SupervisorToTund = TundConfig | TargetState | ForgetTarget | Stop
-TundToSupervisor = Ready | WantListener | ReflectorCounts | Fault
+TundToSupervisor = Ready | DeviceMade | WantListener | ReflectorCounts | Fault

@@ -12,16 +12,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from hyperion import log, privileges
+from hyperion.capabilities import NONE
 from hyperion.channel import ChannelError, encode
 from hyperion.config import ClientConfig, ServerEntry
 from hyperion.config.knock import knock_order
-from hyperion.errors import ConfigError, HyperionError
+from hyperion.errors import ChildError, ConfigError, HyperionError
 from hyperion.events import CONFIG_RELOADED
 from hyperion.proto.control import ClientWorkerConfig, ForwardRule, LogSettings, TunnelState
 from hyperion.proto.operator import ClientAnswer, ForwardLine
 from hyperion.supervisor.crew import Crew
 from hyperion.supervisor.desk import Desk, DeskPlace, closing, served
 from hyperion.supervisor.forwards import BoundForward, bind_forwards, close_unused
+from hyperion.supervisor.kind import TUND
 from hyperion.supervisor.notify import Notifier
 from hyperion.supervisor.process import MAX_LISTENERS
 from hyperion.supervisor.service import Callbacks, Service, open_crew
@@ -29,6 +31,7 @@ from hyperion.supervisor.signals import orders
 from hyperion.supervisor.spec import Spec, Timing
 from hyperion.supervisor.status_client import Known, client_status
 from hyperion.supervisor.stream_sockets import StreamSockets, callers, open_streams
+from hyperion.supervisor.transparent import Transparent
 
 #: Forwards of one server: what is left of the sockets that one worker can be handed.
 MAX_FORWARDS = MAX_LISTENERS - 1
@@ -46,6 +49,8 @@ class ClientOptions:
     #: Reads the file again, in a thread; raises ``HyperionError``. ``None``: a reload is refused.
     reload: Callable[[], ClientConfig] | None = None
     announce: Announce | None = None
+    #: Fake addresses for the servers, over a TUN device: needs CAP_NET_ADMIN, which is permitted but not in effect.
+    transparent: bool = False
     #: Directory for the sockets that ``nc`` looks for; ``None``: there are none.
     runtime: Path | None = None
     entry: str = "hyperion.worker.main:client_worker"
@@ -69,6 +74,8 @@ async def run(config: ClientConfig, options: ClientOptions) -> int:
     with closing(desk):
         client = Client(config, options)
         try:
+            if options.transparent:
+                privileges.drop_to(None, TUND.rights or NONE)  # what is needed to start tund, now and again
             with orders() as queue, contextlib.closing(Notifier.from_environment()) as notifier:
                 changed = _StatusLine(client, notifier).show
                 async with open_crew(options.preload, options.timing, changed) as crew:
@@ -77,6 +84,8 @@ async def run(config: ClientConfig, options: ClientOptions) -> int:
                     service = Service(crew, queue, notifier, callbacks, options.drain_timeout)
                     async with served(desk, service, crew, client.answer):
                         return await service.run()
+        except ChildError as error:
+            raise client.refusal(error) from None
         finally:
             client.close()
 
@@ -123,6 +132,7 @@ class Client:
         self._crew: Crew | None = None
         self._started_at = time.time()
         self._streams: StreamSockets | None = None
+        self._transparent = Transparent(config) if options.transparent else None
         try:
             if options.runtime is not None:
                 self._streams = open_streams(options.runtime, required=False)
@@ -140,8 +150,10 @@ class Client:
     def staff(self, crew: Crew) -> None:
         """Starts the workers."""
         self._crew = crew
+        if self._transparent is not None:
+            self._transparent.start(crew)
         for spec in self._specs.values():
-            crew.add(spec)
+            self._add(spec)
 
     def started(self) -> Mapping[str, object]:
         """All workers are ready."""
@@ -157,6 +169,8 @@ class Client:
         if self._options.reload is None:
             raise ConfigError("this client cannot reload its configuration", hint="restart it")
         new = await asyncio.to_thread(self._options.reload)
+        if self._transparent is not None:
+            self._transparent.check(new)
         forwards = bind_forwards(new.forwards, self._forwards)
         try:
             specs = self._make_specs(new, forwards)
@@ -164,6 +178,8 @@ class Client:
             close_unused(forwards, self._forwards)
             raise
         changed = self._apply(specs)
+        if self._transparent is not None:
+            self._transparent.retarget(new)
         close_unused(self._forwards, forwards)
         self._publish(new)
         self._config, self._forwards, self._specs = new, forwards, specs
@@ -194,6 +210,10 @@ class Client:
             )
         )
 
+    def refusal(self, error: ChildError) -> HyperionError:
+        """``error`` in the words of the child that it was about."""
+        return error if self._transparent is None else self._transparent.refusal(error)
+
     def close(self) -> None:
         """Stops listening."""
         close_unused(self._forwards, [])
@@ -221,8 +241,12 @@ class Client:
             if name in running:
                 self._crew.retire(name, self._options.drain_timeout)
             if new is not None:
-                self._crew.add(new)
+                self._add(new)
         return touched
+
+    def _add(self, spec: Spec) -> None:
+        assert self._crew is not None
+        self._crew.add(spec if self._transparent is None else self._transparent.employ(spec))
 
     def _make_specs(self, config: ClientConfig, forwards: list[BoundForward]) -> dict[str, Spec]:
         specs = {}

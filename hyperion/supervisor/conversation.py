@@ -7,7 +7,16 @@ child.
 from typing import Protocol
 
 from hyperion.channel import ChannelError
-from hyperion.proto.control import Fault, Heartbeat, Message, Ready, SessionClosed, SessionOpened, TunnelState
+from hyperion.proto.control import (
+    Fault,
+    Heartbeat,
+    Listeners,
+    Message,
+    Ready,
+    SessionClosed,
+    SessionOpened,
+    TunnelState,
+)
 
 #: Sessions that one worker may have open, as far as we believe it: it has no more descriptors. Each costs us about 500
 #: bytes.
@@ -40,7 +49,7 @@ class WorkerConversation:
             case Heartbeat():
                 if not self._turns.ready:
                     raise ChannelError("it sent a heartbeat before it was ready")
-            case TunnelState():
+            case TunnelState() | Listeners():
                 if not self._tunnels:
                     raise ChannelError("it spoke of tunnels, but has none")
             case SessionOpened(id=name):

@@ -99,6 +99,11 @@ class Crew:
         member.spec = spec
         member.send(message)
 
+    def tell(self, name: str, message: Message) -> None:
+        """To the worker of that name, if it is in and runs."""
+        if (member := self._members.get(name)) is not None:
+            member.send(message)
+
     def tell_helper(self, name: str, message: Message) -> None:
         """To the helper of that name, if it is in and runs."""
         if (member := self._helpers.get(name)) is not None:

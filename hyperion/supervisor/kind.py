@@ -13,11 +13,12 @@ import msgspec
 from hyperion.capabilities import Capability, Rights
 from hyperion.proto.control import ClientWorkerConfig, Message, WorkerToSupervisor
 from hyperion.proto.control_knockd import KnockdToSupervisor
+from hyperion.proto.control_tund import TundToSupervisor
 from hyperion.supervisor.conversation import Conversation, HelperConversation, WorkerConversation
 from hyperion.supervisor.restart import LONGEST_WAIT
 
 #: A helper that was ready and then crashed is started again after so many seconds at most: while the one knockd is
-#: away, nobody gets in.
+#: away, nobody gets in, and while tund is, no fake address answers.
 HELPER_LONGEST_WAIT = 0.5
 
 
@@ -61,5 +62,14 @@ KNOCKD = Kind(
     msgspec.msgpack.Decoder(KnockdToSupervisor),
     _helper_conversation,
     rights=frozenset({Capability.NET_ADMIN, Capability.NET_RAW}),
+    longest_wait=HELPER_LONGEST_WAIT,
+)
+
+#: Turns packets round. CAP_NET_ADMIN makes the device and is given up then.
+TUND = Kind(
+    "tund",
+    msgspec.msgpack.Decoder(TundToSupervisor),
+    _helper_conversation,
+    rights=frozenset({Capability.NET_ADMIN}),
     longest_wait=HELPER_LONGEST_WAIT,
 )

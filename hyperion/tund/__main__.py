@@ -19,7 +19,7 @@ from hyperion.errors import HyperionError
 from hyperion.framing import LENGTH, encode
 from hyperion.privileges import harden_worker, set_process_name
 from hyperion.proto.control import MAX_MESSAGE_BYTES
-from hyperion.proto.control_tund import Fault, TundConfig
+from hyperion.proto.control_tund import DeviceSettings, Fault, TundConfig
 from hyperion.tund.device import check_free, configure, open_device
 
 CONTROL_FD = 3
@@ -42,13 +42,13 @@ def main() -> None:
             device, ipv6 = _set_up(config)
             harden_worker()
         except HyperionError as error:
-            text = str(error) if error.hint is None else f"{error} ({error.hint})"
+            text = str(error) if error.hint is None else f"{error} (hint: {error.hint})"
             control.sendall(encode(Fault(text, error.exit_code)))
             sys.exit(error.exit_code)
         except (msgspec.DecodeError, ValueError, OSError) as error:
             control.sendall(encode(Fault(f"the device cannot be set up: {type(error).__name__}", EXIT_BUG)))
             sys.exit(EXIT_BUG)
-        _become_pump(control, device, config.device.ipv4, config.device.ipv6 if ipv6 else None)
+        _become_pump(control, device, config.device, ipv6=ipv6)
 
 
 def _first_message(control: socket.socket) -> TundConfig | None:
@@ -70,11 +70,13 @@ def _set_up(config: TundConfig) -> tuple[int, bool]:
     return device, configure(config.device)
 
 
-def _become_pump(control: socket.socket, device: int, ipv4: str, ipv6: str | None) -> None:
+def _become_pump(control: socket.socket, device: int, settings: DeviceSettings, *, ipv6: bool) -> None:
     for descriptor in (control.fileno(), device):
         os.set_inheritable(descriptor, True)
-    words = [str(device), ipv4.partition("/")[0], "" if ipv6 is None else ipv6.partition("/")[0]]
-    os.execv(sys.executable, [sys.executable, "-m", "hyperion.tund.second", *words])  # noqa: S606 - no shell: meant
+    addresses = (settings.ipv4, settings.ipv6 or "" if ipv6 else "")
+    words = [str(device), settings.name, *(address.partition("/")[0] for address in addresses)]
+    # -I, as we were started: neither the environment nor the current directory decides which code runs.
+    os.execv(sys.executable, [sys.executable, "-I", "-m", "hyperion.tund.second", *words])  # noqa: S606 - no shell: meant
 
 
 if __name__ == "__main__":

@@ -12,11 +12,15 @@ from hyperion import log
 from hyperion.events import LISTENER_STARTED
 from hyperion.proto.control import (
     ClientWorkerConfig,
+    DeviceDown,
+    DeviceUp,
     Drain,
     Heartbeat,
     Poll,
     Stop,
     SupervisorToWorker,
+    TunnelState,
+    WantPort,
     WorkerToSupervisor,
 )
 from hyperion.worker.connector import Connector, Target
@@ -25,6 +29,7 @@ from hyperion.worker.forward import Forward, ForwardedStream
 from hyperion.worker.poller import new_poller
 from hyperion.worker.pool import Pool
 from hyperion.worker.streams import StreamSocket
+from hyperion.worker.transparent import TransparentPorts
 
 
 class ClientWorker:
@@ -39,13 +44,16 @@ class ClientWorker:
         self._closing: asyncio.Task[None] | None = None
         keys = (config.server_public, config.static_secret, config.psk)
         target = Target(config.server, config.host, config.port, *keys, knock=config.knock)
-        self._pool = Pool(Connector(target), config.pool_size, tell)
+        self._pool = Pool(Connector(target), config.pool_size, self._pool_changed)
         self._forwards = [
             Forward(self._pool, self._poller, config.server, rule.local, rule.remote_port, self._counters)
             for rule in config.forwards
         ]
         self._calls = StreamSocket(self._pool, self._poller, config.server, config.stream_uids, self._counters)
         self._is_called = bool(config.stream_uids)
+        self._transparent = TransparentPorts(
+            self._pool, self._poller, config.server, self._counters, tell, self._finish_if_drained
+        )
 
     async def start(self, listeners: list[socket.socket]) -> None:
         """Accept on the sockets handed over, in the order of the configured forwards, and begin to connect.
@@ -66,6 +74,13 @@ class ClientWorker:
             case Poll():
                 self._tell(self.heartbeat())
                 self._pool.tell()
+            case DeviceUp():
+                if not self._draining:
+                    self._transparent.device_up(message)
+            case DeviceDown():
+                self._transparent.device_down()
+            case WantPort(port=port):
+                self._transparent.want(port)
             case Drain(timeout=timeout):
                 self.drain(timeout)
             case Stop():
@@ -101,9 +116,17 @@ class ClientWorker:
         for forward in self._forwards:
             forward.close()
         self._calls.close()
+        self._transparent.close()
 
     def _streams(self) -> list[ForwardedStream]:
-        return [*(stream for forward in self._forwards for stream in forward.streams), *self._calls.streams]
+        forwarded = [stream for forward in self._forwards for stream in forward.streams]
+        return [*forwarded, *self._calls.streams, *self._transparent.streams]
+
+    def _pool_changed(self, state: TunnelState) -> None:
+        """First our own listeners: whoever hears that the tunnel stands may come at once."""
+        if state.up:
+            self._transparent.allow(state.ports)
+        self._tell(state)
 
     async def _close(self, reason: str) -> None:
         await self._pool.close(reason)

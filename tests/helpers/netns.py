@@ -175,6 +175,17 @@ def alone() -> Iterator[Host]:
         host.delete()
 
 
+@contextlib.contextmanager
+def inside(host: Host) -> Iterator[None]:
+    """This thread, and what it starts, is in there for the length of the block."""
+    with open("/proc/thread-self/ns/net", "rb") as home:
+        _enter(host.name)
+        try:
+            yield
+        finally:
+            _set_namespace(home.fileno())
+
+
 def _sweep() -> None:
     """Namespaces of test runs that are dead."""
     if not NAMES.exists():
@@ -187,11 +198,16 @@ def _sweep() -> None:
 
 
 def _enter(name: str) -> None:
-    """Move the calling thread into a namespace (``os.setns`` came with Python 3.12)."""
-    libc = ctypes.CDLL(None, use_errno=True)
+    """Move the calling thread into a namespace."""
     with open(NAMES / name, "rb") as handle:
-        if libc.setns(handle.fileno(), CLONE_NEWNET) != 0:
-            raise OSError(ctypes.get_errno(), "setns")
+        _set_namespace(handle.fileno())
+
+
+def _set_namespace(descriptor: int) -> None:
+    """``os.setns`` came with Python 3.12."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.setns(descriptor, CLONE_NEWNET) != 0:
+        raise OSError(ctypes.get_errno(), "setns")
 
 
 def _batch(host: Host, *lines: str) -> None:

@@ -25,16 +25,18 @@ class OpenSsh:
         self.port = port
         self._directory = directory
 
-    def ssh(self, port: int, command: str, data: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+    def ssh(
+        self, port: int, command: str, data: bytes = b"", host: str = LOOPBACK
+    ) -> subprocess.CompletedProcess[bytes]:
         """A session through ``port``; ``data`` is its standard input."""
-        words = ["ssh", *self._options(), "-p", str(port), f"{getpass.getuser()}@{LOOPBACK}", command]
+        words = ["ssh", *self._options(), "-p", str(port), f"{getpass.getuser()}@{host}", command]
         return subprocess.run(words, input=data, capture_output=True, timeout=TIMEOUT, check=False)
 
-    def upload(self, port: int, source: Path, target: Path) -> None:
-        self._copy(port, str(source), self._remote(target))
+    def upload(self, port: int, source: Path, target: Path, host: str = LOOPBACK) -> None:
+        self._copy(port, str(source), self._remote(target, host))
 
-    def download(self, port: int, source: Path, target: Path) -> None:
-        self._copy(port, self._remote(source), str(target))
+    def download(self, port: int, source: Path, target: Path, host: str = LOOPBACK) -> None:
+        self._copy(port, self._remote(source, host), str(target))
 
     def _copy(self, port: int, source: str, target: str) -> None:
         words = ["scp", "-q", *self._options(), "-P", str(port), source, target]
@@ -53,8 +55,8 @@ class OpenSsh:
         return ["-F", "none", "-c", AES128_GCM, "-i", str(self._directory / "user"), *options]
 
     @staticmethod
-    def _remote(path: Path) -> str:
-        return f"{getpass.getuser()}@{LOOPBACK}:{path}"
+    def _remote(path: Path, host: str) -> str:
+        return f"{getpass.getuser()}@{f'[{host}]' if ':' in host else host}:{path}"
 
 
 @contextlib.contextmanager

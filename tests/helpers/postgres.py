@@ -30,10 +30,10 @@ class Postgres:
         self.port = port
         self._directory = directory
 
-    def psql(self, port: int, *commands: str) -> str:
+    def psql(self, port: int, *commands: str, host: str = LOOPBACK) -> str:
         """Runs the commands one by one over TCP through ``port``; what they print, without decoration."""
         words = [_program("psql"), "-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-w"]
-        words += ["-h", LOOPBACK, "-p", str(port), "-U", USER, "-d", "postgres"]
+        words += ["-h", host, "-p", str(port), "-U", USER, "-d", "postgres"]
         words += [part for command in commands for part in ("-c", command)]
         environment = {"PATH": os.environ["PATH"], "PGPASSFILE": str(self._directory / "passfile")}
         done = subprocess.run(

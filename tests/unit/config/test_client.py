@@ -51,7 +51,7 @@ def test_defaults(tmp_path: Path) -> None:
         ),
         forwards=(ForwardEntry(Endpoint("127.0.0.1", 2201), "web1", 22),),
         knock=KnockSettings(enabled=False, port=None, window=0),
-        tun=TunSettings(IPv4Address("10.99.0.1"), 24, 1420),
+        tun=TunSettings(IPv4Address("10.99.0.1"), 24, 65_535),
     )
 
 

@@ -81,7 +81,7 @@ def test_defaults_of_the_client() -> None:
     raw = msgspec.convert({"admin_static_key_file": "a"}, ClientFile)
     assert (raw.pool_size, raw.key, raw.server, raw.forward) == (2, None, [], [])
     assert (raw.knock.enabled, raw.knock.port) == (False, None)
-    assert (raw.tun.addr, raw.tun.prefix, raw.tun.mtu) == ("10.99.0.1", 24, 1420)
+    assert (raw.tun.addr, raw.tun.prefix, raw.tun.mtu) == ("10.99.0.1", 24, 65_535)
 
 
 def test_a_section_shows_no_secret() -> None:

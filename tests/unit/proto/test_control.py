@@ -8,10 +8,13 @@ from hyperion.proto.admins import AdminRule, Roster
 from hyperion.proto.control import (
     MAX_MESSAGE_BYTES,
     ClientWorkerConfig,
+    DeviceDown,
+    DeviceUp,
     Drain,
     Fault,
     ForwardRule,
     Heartbeat,
+    Listeners,
     LogSettings,
     Message,
     Poll,
@@ -23,6 +26,7 @@ from hyperion.proto.control import (
     Stop,
     SupervisorToWorker,
     TunnelState,
+    WantPort,
     WorkerToSupervisor,
 )
 
@@ -59,11 +63,15 @@ DOWN: list[SupervisorToWorker] = [
     CLIENT_CONFIG,
     ServerPolicy(admins=Roster.of([RULE]), handshake_timeout=1.5),
     Poll(),
+    DeviceUp("hyperion0", ("10.99.0.1",)),
+    DeviceDown(),
+    WantPort(22),
     Drain(timeout=30.0),
     Stop(),
 ]
 UP: list[WorkerToSupervisor] = [
     Ready(pid=17),
+    Listeners(closed=True, ports=((22, 40_022),)),
     Heartbeat(sessions=1, streams=2, sessions_total=3, streams_total=4, bytes_in=5, bytes_out=6),
     TunnelState(up=1, size=2, reason=None, round_trip=0.01),
     TunnelState(

@@ -6,6 +6,7 @@ import pytest
 from hyperion.proto.control import Fault, Heartbeat, Message, Ready, Stop
 from hyperion.proto.control_knockd import Revoke
 from hyperion.proto.control_tund import (
+    DeviceMade,
     DeviceSettings,
     ForgetTarget,
     ReflectorCounts,
@@ -22,7 +23,13 @@ ORDERS: list[Message] = [
     ForgetTarget("web1"),
     Stop(),
 ]
-REPORTS: list[Message] = [Ready(1), WantListener("web1", 22), ReflectorCounts({"reset": 3}), Fault("x", 78)]
+REPORTS: list[Message] = [
+    Ready(1),
+    DeviceMade("hyperion0", ("10.99.0.1",)),
+    WantListener("web1", 22),
+    ReflectorCounts({"reset": 3}),
+    Fault("x", 78),
+]
 
 
 @pytest.mark.parametrize(

@@ -65,7 +65,7 @@ def test_a_refusal_is_told_with_its_hint(supervisor: socket.socket, monkeypatch:
     with supervisor:
         supervisor.sendall(encode(CONFIG))
         assert run() == 77
-        assert fault(supervisor) == Fault("no (ask root)", 77)
+        assert fault(supervisor) == Fault("no (hint: ask root)", 77)
 
 
 def test_what_comes_after_is_left_for_the_second(supervisor: socket.socket, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -74,7 +74,7 @@ def test_what_comes_after_is_left_for_the_second(supervisor: socket.socket, monk
 
     def execute(_: str, given: list[str]) -> None:
         left.append(os.read(first.CONTROL_FD, 100))
-        words.append(given[3:])
+        words.append(given[4:])
 
     monkeypatch.setattr(first, "check_free", lambda _: None)
     monkeypatch.setattr(first, "open_device", lambda _: supervisor.fileno())
@@ -84,4 +84,4 @@ def test_what_comes_after_is_left_for_the_second(supervisor: socket.socket, monk
         supervisor.sendall(encode(CONFIG) + encode(Ready(1)))
         first.main()
         assert left == [encode(Ready(1))]
-        assert words == [[str(supervisor.fileno()), "10.99.0.1", ""]]
+        assert words == [[str(supervisor.fileno()), "hyperion0", "10.99.0.1", ""]]

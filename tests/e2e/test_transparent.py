@@ -1,0 +1,282 @@
+"""Transparent mode with real programs: ssh, scp, curl and psql to the addresses of three servers that do not exist."""
+
+import contextlib
+import hashlib
+import random
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from bench.peers import free_port
+from tests.helpers.http_service import body
+from tests.helpers.netns import Host
+from tests.helpers.openssh import openssh
+from tests.helpers.postgres import postgres
+from tests.helpers.product import Product, worker_pid
+from tests.helpers.program import Program
+from tests.helpers.transparent import FAKE, FAKE6, Transparent, namespace, snapshot, start, wait_for
+
+pytestmark = [pytest.mark.root, pytest.mark.needs("ip", "nft")]
+
+MIB = 1 << 20
+
+
+@pytest.fixture
+def host() -> Iterator[Host]:
+    with namespace() as made:
+        yield made
+
+
+@contextlib.contextmanager
+def http() -> Iterator[int]:
+    """A web server; its port."""
+    program = Program("http", [sys.executable, "-m", "tests.helpers.http_service"])
+    try:
+        yield int(program.wait_out(str.isdigit, 1)[0])
+    finally:
+        program.end()
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.needs("sshd", "ssh", "scp", "curl", "psql")
+def test_real_programs_at_three_servers_at_once(host: Host, tmp_path: Path) -> None:
+    real_programs(host, tmp_path, 4 * MIB)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(400)
+@pytest.mark.needs("sshd", "ssh", "scp", "curl", "psql")
+def test_real_programs_with_100_mib(host: Host, tmp_path: Path) -> None:
+    real_programs(host, tmp_path, 100 * MIB)
+
+
+def real_programs(host: Host, directory: Path, size: int) -> None:
+    before = snapshot(host)
+    with http() as web, openssh(directory / "ssh") as ssh, postgres() as database, Product() as product:
+        running = start(host, product, {"web1": [ssh.port, web], "web2": [ssh.port, web], "db1": [database.port]})
+        running.wait_up()
+        source = directory / "source"
+        source.write_bytes(random.Random(size).randbytes(size))
+
+        def copy(name: str, target: str) -> None:
+            there, back = directory / f"{name}-there", directory / f"{name}-back"
+            ssh.upload(ssh.port, source, there, host=target)
+            ssh.download(ssh.port, there, back, host=target)
+
+        def query() -> None:
+            for target in (FAKE["db1"], FAKE6["db1"]):
+                assert database.psql(database.port, "select sum(i) from generate_series(1, 100000) i", host=target) == (
+                    "5000050000\n"
+                )
+
+        def browse() -> None:
+            for name, addresses in (("web1", FAKE), ("web2", FAKE6)):
+                address = addresses[name] if ":" not in addresses[name] else f"[{addresses[name]}]"
+                for number in range(8):
+                    got = subprocess.run(
+                        ["curl", "-sS", "--fail", "--noproxy", "*", f"http://{address}:{web}/{number}"],
+                        capture_output=True,
+                        timeout=30,
+                        check=True,
+                    )
+                    assert got.stdout == body(number)
+
+        together(
+            lambda: copy("web1", FAKE["web1"]),
+            lambda: copy("web2", FAKE6["web2"]),
+            query,
+            browse,
+        )
+        digests = {hashlib.sha256(path.read_bytes()).digest() for path in directory.glob("web?-*")}
+        assert digests == {hashlib.sha256(source.read_bytes()).digest()}
+        # Each through its own tunnel: every server saw its own streams.
+        for server in running.servers.values():
+            assert server.program.wait_events("stream-opened")
+        assert ssh.ssh(ssh.port, "echo $SSH_CONNECTION", host=FAKE["web1"]).stdout.startswith(b"127.0.0.1 ")
+        assert running.client.stop() == 0
+        wait_for(host, before)
+
+
+def together(*jobs: "object") -> None:
+    """All at once, each in a thread of this namespace; the first failure is raised."""
+    failed: list[BaseException] = []
+
+    def work(job: "object") -> None:
+        try:
+            assert callable(job)
+            job()
+        except BaseException as error:  # noqa: BLE001 - raised below
+            failed.append(error)
+
+    threads = [threading.Thread(target=work, args=(job,)) for job in jobs]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if failed:
+        raise failed[0]
+
+
+@pytest.fixture
+def pair(host: Host) -> Iterator[tuple[Transparent, int]]:
+    """Two servers, a web server behind both, a client that is up."""
+    with http() as web, Product() as product:
+        running = start(host, product, {"web1": [web], "web2": [web]})
+        running.wait_up()
+        yield running, web
+
+
+def fetch(address: str, port: int, timeout: float = 10) -> bytes:
+    """``GET /0``, by hand: the standard library closes as soon as it has all."""
+    with socket.create_connection((address, port), timeout=timeout) as sock:
+        sock.sendall(b"GET /3 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        answer = b""
+        while data := sock.recv(65_536):
+            answer += data
+        return answer
+
+
+def test_refusals_speak(pair: tuple[Transparent, int]) -> None:
+    running, web = pair
+    for addresses in (FAKE, FAKE6):
+        assert body(3) in fetch(addresses["web1"], web)
+        began = time.monotonic()
+        with pytest.raises(ConnectionRefusedError):
+            fetch(addresses["web1"], 1)
+        assert time.monotonic() - began < 1
+    running.servers["web1"].program.stop()
+    running.client.wait_events("tunnel-down")
+    for addresses in (FAKE, FAKE6):
+        began = time.monotonic()
+        with pytest.raises(OSError, match="No route to host"):
+            fetch(addresses["web1"], web)
+        assert time.monotonic() - began < 1
+        assert body(3) in fetch(addresses["web2"], web)
+
+
+def test_a_reload_brings_servers_and_takes_them(pair: tuple[Transparent, int]) -> None:
+    running, web = pair
+    third = running.product.server([web], name="db1")
+    entries = [running.servers["web1"].entry("web1"), third.entry("db1")]
+    text = running.product.client_file(entries, name="next").read_text(encoding="utf-8")
+    running.config.write_text(text, encoding="utf-8")
+    running.client.send(signal.SIGHUP)
+    running.client.wait_events("config-reload")
+    running.client.wait_events("tunnel-up", 6)
+    assert body(3) in fetch(FAKE["web1"], web)
+    # The second of the file has the second address.
+    assert body(3) in fetch(FAKE["web2"], web)
+    third.program.stop()
+    with pytest.raises(OSError, match="No route to host"):
+        wait_until_refused(FAKE["web2"], web)
+
+
+def wait_until_refused(address: str, port: int) -> None:
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        with contextlib.suppress(ConnectionResetError):
+            fetch(address, port)
+        time.sleep(0.05)
+
+
+def test_a_client_that_is_killed_leaves_nothing(host: Host) -> None:
+    before = snapshot(host)
+    with http() as web, Product() as product:
+        running = start(host, product, {"web1": [web]})
+        running.wait_up()
+        running.client.send(signal.SIGKILL)
+        wait_for(host, before)
+        product.programs.remove(running.client)
+        running.client.end()
+        again = running.restart()
+        running.wait_up(again)
+        assert body(3) in fetch(FAKE["web1"], web)
+
+
+def test_tund_is_killed_under_a_transfer_and_comes_again(pair: tuple[Transparent, int]) -> None:
+    running, web = pair
+    with socket.create_connection((FAKE["web1"], web), timeout=10) as sock:
+        sock.sendall(b"GET /3 HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert sock.recv(10)
+        subprocess.run(["kill", "-9", str(tund_pid(running.client))], check=True)
+        running.client.wait_events("device-up", 2)
+        for addresses in (FAKE, FAKE6):
+            assert body(3) in wait_until_it_answers(addresses["web1"], web)
+        # The device is another one: whoever talked over the first is told, not left to wait.
+        with pytest.raises(ConnectionResetError):
+            read_on(sock)
+
+
+def tund_pid(client: Program) -> int:
+    started = [each for each in client.wait_events("worker-started") if each["hyperion"]["worker"]["id"] == "tund"]
+    return int(started[-1]["process"]["pid"])
+
+
+def wait_until_it_answers(address: str, port: int) -> bytes:
+    deadline = time.monotonic() + 10
+    while True:
+        try:
+            return fetch(address, port)
+        except OSError:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+
+
+def test_a_worker_is_killed_and_the_other_servers_transfers_go_on(pair: tuple[Transparent, int]) -> None:
+    running, web = pair
+    with (
+        socket.create_connection((FAKE["web1"], web), timeout=10) as mine,
+        socket.create_connection((FAKE["web2"], web), timeout=10) as other,
+    ):
+        for sock in (mine, other):
+            sock.sendall(b"GET /3 HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert sock.recv(10)
+        subprocess.run(["kill", "-9", str(worker_pid(running.client, "web1"))], check=True)
+        with pytest.raises(ConnectionResetError):
+            read_on(mine)
+        assert body(3) in wait_until_it_answers(FAKE["web1"], web)
+        drain(other)
+        other.sendall(b"GET /3 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        answer = b""
+        while data := other.recv(65_536):
+            answer += data
+        assert body(3) in answer
+
+
+def read_on(sock: socket.socket) -> None:
+    """Asks for more, and takes all until it breaks; a clean end is none."""
+    with contextlib.suppress(BrokenPipeError):
+        sock.sendall(b"GET /3 HTTP/1.1\r\nHost: x\r\n\r\n")
+    while sock.recv(65_536):
+        continue
+    raise AssertionError("a clean end")
+
+
+def drain(sock: socket.socket) -> None:
+    sock.settimeout(0.2)
+    try:
+        while sock.recv(65_536):
+            continue
+    except TimeoutError:
+        sock.settimeout(10)
+
+
+def test_a_subnet_that_is_in_use_is_refused_with_a_free_one(host: Host) -> None:
+    host.ip("route", "add", "10.99.0.0/16", "dev", "lo")
+    before = snapshot(host)
+    with Product() as product:
+        running = start(host, product, {"web1": [free_port()]})
+        assert running.client.wait() == 78
+        shown = "\n".join(running.client.err)
+        assert "10.99.0.0/24 is in use on this machine (10.99.0.0/16)" in shown
+        assert "hint: in [tun] set addr =" in shown
+        wait_for(host, before)
+        product.programs.remove(running.client)
+        running.client.end()

@@ -1,0 +1,175 @@
+"""What tund and the workers must know of each other, passed on by the supervisor."""
+
+from dataclasses import replace
+from ipaddress import IPv4Address
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from hyperion.config import ClientConfig
+from hyperion.config.settings import KnockSettings, TunSettings
+from hyperion.errors import CannotCreateError, ChildError, ConfigError, RefusedError
+from hyperion.proto.control import DeviceDown, DeviceUp, Fault, Listeners, Message, Ready, Stop, TunnelState, WantPort
+from hyperion.proto.control_tund import DeviceMade, ForgetTarget, ReflectorCounts, TargetState, WantListener
+from hyperion.supervisor.crew import Crew
+from hyperion.supervisor.kind import TUND
+from hyperion.supervisor.spec import Spec
+from hyperion.supervisor.transparent import Transparent, device_settings
+from tests.helpers.supervise import client_config
+
+MADE = DeviceMade("hyperion0", ("10.99.0.1", "fd68:7970:6572::a63:1"))
+UP = DeviceUp(MADE.name, MADE.addresses)
+ADDRESSES = {"web1": ("10.99.0.10", "fd68:7970:6572::a63:a"), "db1": ("10.99.0.11", "fd68:7970:6572::a63:b")}
+
+
+class FakeCrew:
+    """Remembers who was told what."""
+
+    def __init__(self) -> None:
+        self.specs: list[Spec] = []
+        self.said: list[tuple[str, Message]] = []
+
+    def add(self, spec: Spec) -> None:
+        self.specs.append(spec)
+
+    def tell(self, name: str, message: Message) -> None:
+        self.said.append((name, message))
+
+    def tell_helper(self, name: str, message: Message) -> None:
+        self.said.append((name, message))
+
+    def news(self) -> list[tuple[str, Message]]:
+        said, self.said = self.said, []
+        return said
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> ClientConfig:
+    path = tmp_path / "settings.json"
+    path.write_text('{"servers": {"web1": 1, "db1": 1}, "forwards": []}', encoding="utf-8")
+    made = client_config(path)
+    servers = [replace(server, virtual_ip=IPv4Address(ADDRESSES[server.name][0])) for server in made.servers]
+    return replace(
+        made,
+        servers=tuple(servers),
+        knock=KnockSettings(enabled=False, port=None, window=0),
+        tun=TunSettings(IPv4Address("10.99.0.1"), 24, 65_535),
+    )
+
+
+class Scene:
+    """Transparent mode, with workers that can be spoken for."""
+
+    def __init__(self, config: ClientConfig) -> None:
+        self.transparent = Transparent(config)
+        self.crew = FakeCrew()
+        self.transparent.start(cast("Crew", self.crew))
+        self.tund = self.crew.specs[0]
+        self.workers = {name: self.employ(name) for name in ADDRESSES}
+
+    def employ(self, name: str) -> Spec:
+        return self.transparent.employ(Spec(name=name, process_name="", entry="", config=Stop()))
+
+    def say(self, spec: Spec, message: Message) -> list[tuple[str, Message]]:
+        assert spec.heard is not None
+        spec.heard(message)
+        return self.crew.news()
+
+    def end(self, spec: Spec) -> list[tuple[str, Message]]:
+        assert spec.ended is not None
+        spec.ended()
+        return self.crew.news()
+
+
+@pytest.fixture
+def scene(config: ClientConfig) -> Scene:
+    return Scene(config)
+
+
+def state(name: str, *pairs: tuple[int, int], up: bool = False, closed: bool = False) -> tuple[str, Message]:
+    return "tund", TargetState(name, ADDRESSES[name], up, closed, pairs)
+
+
+def test_the_device_that_is_asked_for(config: ClientConfig) -> None:
+    settings = device_settings(config)
+    assert (settings.ipv4, settings.ipv6, settings.mtu) == ("10.99.0.1/24", "fd68:7970:6572::a63:1/96", 65_535)
+    assert settings.routes == ()
+    outside = replace(config.servers[0], virtual_ip=IPv4Address("192.0.2.7"))
+    assert device_settings(replace(config, servers=(outside,))).routes == ("192.0.2.7/32",)
+
+
+def test_tund_starts_with_its_one_right(scene: Scene) -> None:
+    assert scene.tund.kind is TUND
+    assert scene.tund.entry == "hyperion.tund"
+    assert not scene.transparent.is_up
+
+
+def test_a_device_is_told_to_all_and_all_to_it(scene: Scene) -> None:
+    assert scene.say(scene.tund, Ready(1)) == []
+    assert scene.say(scene.tund, MADE) == [state("web1"), state("db1"), ("web1", UP), ("db1", UP)]
+    assert scene.transparent.is_up
+    assert scene.end(scene.tund) == [("web1", DeviceDown()), ("db1", DeviceDown())]
+    assert not scene.transparent.is_up
+
+
+def test_a_tunnel_and_its_listeners(scene: Scene) -> None:
+    web = scene.workers["web1"]
+    assert scene.say(web, Listeners(True, ((22, 40_022),))) == []  # nobody to tell yet
+    assert scene.say(scene.tund, MADE)[0] == state("web1", (22, 40_022), closed=True)
+    assert scene.say(web, TunnelState(1, 2, None, None)) == [state("web1", (22, 40_022), up=True, closed=True)]
+    assert scene.say(web, TunnelState(2, 2, None, None)) == []
+    assert scene.say(web, Listeners(False, ())) == [state("web1", up=True)]
+    assert scene.say(web, TunnelState(0, 2, "refused", None)) == [state("web1")]
+
+
+def test_a_worker_that_dies_is_down_and_the_next_one_listens_anew(scene: Scene) -> None:
+    web = scene.workers["web1"]
+    scene.say(scene.tund, MADE)
+    scene.say(web, Listeners(True, ((22, 40_022),)))
+    scene.say(web, TunnelState(1, 2, None, None))
+    assert scene.end(web) == [state("web1")]
+    assert scene.say(web, Ready(2)) == [("web1", UP), state("web1")]
+
+
+def test_one_that_leaves_does_not_speak_for_its_successor(scene: Scene) -> None:
+    scene.say(scene.tund, MADE)
+    leaving, scene.workers["web1"] = scene.workers["web1"], scene.employ("web1")
+    assert scene.say(leaving, Listeners(True, ((22, 1),))) == []
+    assert scene.end(leaving) == []
+    assert scene.say(scene.workers["web1"], Listeners(True, ((22, 2),))) == [state("web1", (22, 2), closed=True)]
+
+
+def test_a_port_that_is_asked_for(scene: Scene) -> None:
+    assert scene.say(scene.tund, WantListener("web1", 80)) == [("web1", WantPort(80))]
+    assert scene.say(scene.tund, WantListener("nobody", 80)) == []
+
+
+def test_counts_are_kept(scene: Scene) -> None:
+    scene.say(scene.tund, ReflectorCounts({"reset": 3}))
+    assert scene.transparent.counts == {"reset": 3}
+
+
+def test_a_reload(scene: Scene, config: ClientConfig) -> None:
+    scene.say(scene.tund, MADE)
+    moved = replace(config.servers[1], virtual_ip=IPv4Address("10.99.0.10"))
+    scene.transparent.check(replace(config, servers=(moved,)))
+    scene.transparent.retarget(replace(config, servers=(moved,)))
+    said: list[Any] = scene.crew.news()
+    assert said[0] == ("tund", ForgetTarget("web1"))
+    assert said[1][1].addresses == ADDRESSES["web1"]
+    with pytest.raises(ConfigError, match="fixed"):
+        scene.transparent.check(replace(config, tun=replace(config.tun, mtu=1_500)))
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"), [(77, RefusedError), (78, ConfigError), (73, CannotCreateError), (70, ChildError)]
+)
+def test_a_refusal_in_tunds_own_words(scene: Scene, code: int, kind: type[Exception]) -> None:
+    given = ChildError("tund cannot start")
+    assert scene.transparent.refusal(given) is given
+    scene.say(scene.tund, Fault("it is in use (10.0.0.0/8) (hint: take another)", code))
+    error = scene.transparent.refusal(given)
+    assert type(error) is kind
+    if code != 70:
+        assert (str(error), error.hint) == ("transparent mode: it is in use (10.0.0.0/8)", "take another")
