@@ -22,6 +22,7 @@ from hyperion.proto.control import (
     Stop,
     TunnelState,
 )
+from hyperion.supervisor.clock import with_skew
 from hyperion.supervisor.life import Facts
 from hyperion.supervisor.member import Member
 from hyperion.supervisor.process import Launcher
@@ -177,6 +178,7 @@ class Crew:
                 self.heartbeats[name] = message
             case TunnelState():
                 self.tunnels[name] = message
+                member.spec = with_skew(member.spec, message.skew_ms)
             case SessionOpened():
                 self.sessions.setdefault(name, {})[message.id] = message
             case SessionClosed():

@@ -1,13 +1,25 @@
 import asyncio
 import os
 import signal
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from hyperion.errors import ChildError
 from hyperion.proto.admins import AdminRule, Roster
-from hyperion.proto.control import Drain, LogSettings, Message, Ready, ServerPolicy, ServerWorkerConfig, Stop
+from hyperion.proto.control import (
+    ClientWorkerConfig,
+    Drain,
+    KnockOrder,
+    LogSettings,
+    Message,
+    Ready,
+    ServerPolicy,
+    ServerWorkerConfig,
+    Stop,
+    TunnelState,
+)
 from hyperion.proto.control_knockd import Admitted, KnockdConfig, Revoke
 from hyperion.supervisor.crew import Crew
 from hyperion.supervisor.kind import KNOCKD
@@ -272,5 +284,19 @@ async def test_one_that_was_given_up_is_not_forgotten(launcher: Launcher, logged
     assert (crew.facts("bad").state, crew.facts("bad").reason) == ("failed", "exit code 78")
     crew.add(spec("bad"))
     assert crew.facts("bad").state == "starting"
+    crew.kill()
+    await ended(crew)
+
+
+async def test_what_a_worker_learned_of_the_clock_is_told_to_its_successor(launcher: Launcher, logged: Logged) -> None:
+    crew = Crew(launcher, Timing(), lambda: None)
+    config = ClientWorkerConfig(
+        "a", "192.0.2.1", 1, bytes(32), bytes(32), bytes(32), 1, (), LogSettings(), knock=KnockOrder(bytes(32), 1)
+    )
+    crew.add(replace(spec("a"), config=config))
+    member = crew._members["a"]
+    crew._heard(member, TunnelState(up=1, size=1, reason=None, round_trip=None, skew_ms=-7_000))
+    assert isinstance(member.spec.config, ClientWorkerConfig)
+    assert member.spec.config.knock == KnockOrder(bytes(32), 1, -7_000)
     crew.kill()
     await ended(crew)
