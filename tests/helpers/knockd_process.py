@@ -47,21 +47,25 @@ def send(host: Host, target: str, *datagrams: bytes, port: int = PORT, source: s
             sock.sendto(datagram, (target, port))
 
 
-def load_table(host: Host) -> None:
+def load_table(host: Host, *, one_shot: bool = False) -> None:
     """The operator's step."""
-    host.run("nft", "-f", "-", input=ruleset_text(Ruleset(PORT, table=TABLE, set=SET)))
+    host.run("nft", "-f", "-", input=ruleset_text(Ruleset(PORT, table=TABLE, set=SET, one_shot=one_shot)))
 
 
 class KnockdProcess:
     """Use it in a ``with`` block. ``directory`` holds the replay memory and the log, across restarts; ``prefix`` is a
-    command that starts it with other rights."""
+    command that starts it with other rights; ``changes`` are fields of its configuration."""
 
-    def __init__(self, host: Host, directory: Path, *, prefix: tuple[str, ...] = (), ready: bool = True) -> None:
+    def __init__(
+        self, host: Host, directory: Path, *, prefix: tuple[str, ...] = (), ready: bool = True, **changes: Any
+    ) -> None:
+        directory.mkdir(exist_ok=True)
         directory.chmod(0o700)
         self.log_path = directory / "log"
-        self.config = KnockdConfig(
+        config = KnockdConfig(
             KEY, SERVER, PORT, PORT, 30, TABLE, SET, TTL, str(directory / "replay"), log=LogSettings("json", "debug")
         )
+        self.config = msgspec.structs.replace(config, **changes)
         self._host = host
         self._prefix = prefix
         self.seen: list[KnockdToSupervisor] = []

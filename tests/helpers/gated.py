@@ -1,0 +1,219 @@
+"""A server behind its gate in one namespace, and clients that dial it from others.
+
+``Gated`` is the real ``hyperion-server run``, the real knockd, the real ruleset. The test holds knockd's control socket
+in the supervisor's stead, so that it can end a grant between two dials.
+"""
+
+import asyncio
+import contextlib
+import json
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from bench.tunnel import make_key, program, quote
+from hyperion.config.keyfile import read_secret
+from hyperion.proto.connect import encode_request
+from hyperion.proto.control import KnockOrder
+from hyperion.proto.control_knockd import GateState, Revoke
+from hyperion.proto.errors import RecordError
+from hyperion.proto.keys import PrivateKey, PublicKey
+from hyperion.proto.knock import derive_knock_key
+from hyperion.worker.connection import StreamOwner, TunnelConnection
+from hyperion.worker.connector import ConnectFailed, Connector, Step, Target, TunnelSession
+from tests.helpers.gate import service, until
+from tests.helpers.knockd_process import PORT, KnockdProcess, elements, load_table
+from tests.helpers.netns import Host, Topology
+from tests.helpers.program import Program
+
+#: Where the server's own service listens: it sends back what it gets.
+ECHO_PORT = 7_007
+PSK = bytes(range(32))
+PSK_TEXT = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
+
+
+@dataclass(frozen=True, slots=True)
+class Dial:
+    """One dial, from the first knock to the first byte of the service; seconds. ``reason`` if there was none."""
+
+    seconds: float
+    steps: tuple[Step, ...]
+    knocks: int
+    reason: str | None = None
+
+
+class Gated:
+    """Use it in a ``with`` block, or ``gated``."""
+
+    def __init__(self, network: Topology, directory: Path, *, ttl: float = 20, one_shot: bool = False) -> None:
+        self.network = network
+        self.directory = directory
+        self.server_public = make_key("server", directory / "server.key")
+        self.admin_public = make_key("client", directory / "admin.key")
+        load_table(network.server, one_shot=one_shot)
+        server_public = PublicKey.parse(self.server_public).raw
+        self.target = Target(
+            "web1",
+            network.server.ipv4,
+            PORT,
+            server_public,
+            PrivateKey.parse(read_secret(directory / "admin.key")).raw,
+            PSK,
+            KnockOrder(derive_knock_key(PSK), PORT),
+        )
+        self.knockd = KnockdProcess(
+            network.server,
+            directory / "knockd",
+            knock_key=derive_knock_key(PSK),
+            server_public=server_public,
+            ttl=ttl,
+            one_shot=one_shot,
+        )
+        self.server = self._start_server()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.knockd.kill()
+        self.server.end()
+
+    def _start_server(self) -> Program:
+        config = self.directory / "server.toml"
+        lines = [
+            f'listen = "[::]:{PORT}"',
+            "[key]",
+            'source = "value"',
+            f"value = {quote(PSK_TEXT)}",
+            "[identity]",
+            f"static_key_file = {quote(self.directory / 'server.key')}",
+            f"admin_pubkeys = [{quote(self.admin_public)}]",
+            "[egress]",
+            f"allow = [{ECHO_PORT}]",
+            "",
+        ]
+        config.touch(mode=0o600)
+        config.write_text("\n".join(lines), encoding="utf-8")
+        command = [*program("server"), "run", "--config", str(config), "--workers", "2", "--log-format", "json"]
+        environment = {"HYPERION_HOME": str(self.directory)}
+        return Program("hyperion-server", self.network.server.command(*command), environment=environment)
+
+    def wait_ready(self) -> None:
+        self.server.wait_events("service-started")
+        self.knockd.expect(GateState, lambda state: state.ok)
+
+    def shut(self, *sources: str) -> None:
+        """End the grants of ``sources`` and wait until nobody is in."""
+        for source in sources or (self.network.admin.ipv4, self.network.admin.ipv6):
+            self.knockd.send(Revoke(source))
+        until(lambda: not elements(self.network.server))
+
+    def client_file(self, address: str, *, knock: bool = True, name: str = "client", **changes: str) -> Path:
+        """A client's configuration with one server; ``changes``: ``psk`` and ``server_public`` in base64."""
+        lines = [
+            f"admin_static_key_file = {quote(self.directory / 'admin.key')}",
+            "[key]",
+            'source = "value"',
+            f"value = {quote(changes.get('psk', PSK_TEXT))}",
+            "[knock]",
+            f"enabled = {'true' if knock else 'false'}",
+            "[[server]]",
+            'name = "web1"',
+            f"addr = {quote(f'[{address}]:{PORT}' if ':' in address else f'{address}:{PORT}')}",
+            f"server_pubkey = {quote(changes.get('server_public', self.server_public))}",
+            "",
+        ]
+        file = self.directory / f"{name}.toml"
+        file.touch(mode=0o600)
+        file.write_text("\n".join(lines), encoding="utf-8")
+        return file
+
+    def doctor(self, host: Host, file: Path, *options: str) -> tuple[int, str]:
+        """``hyperion-client doctor`` in ``host``: its exit code and its output."""
+        running = Program(
+            "doctor",
+            host.command(*program("client"), "doctor", "--config", str(file), *options),
+            environment={"HYPERION_HOME": str(self.directory)},
+        )
+        status = running.wait()
+        return status, "\n".join(running.out)
+
+    def examine(self, host: Host, file: Path, *options: str) -> tuple[int, dict[str, Any]]:
+        """``doctor --json``: its exit code and what it found of the one server."""
+        status, out = self.doctor(host, file, "--json", *options)
+        (server,) = json.loads(out)["servers"]
+        return status, server
+
+    def dial(self, host: Host, target: Target) -> Dial:
+        """One dial out of ``host`` with the client's own connector."""
+        return host.call(lambda: asyncio.run(dial(target)))
+
+    def dials(self, host: Host, target: Target, count: int) -> list[Dial]:
+        """So many dials one after the other, each against a shut gate."""
+        done = []
+        for _ in range(count):
+            done.append(self.dial(host, target))
+            self.shut()
+        return done
+
+
+@contextlib.contextmanager
+def gated(network: Topology, directory: Path, *, ttl: float = 20, one_shot: bool = False) -> Iterator[Gated]:
+    """A server that is ready behind a shut gate, with a service that echoes."""
+    with service(network.server, ECHO_PORT), Gated(network, directory, ttl=ttl, one_shot=one_shot) as made:
+        made.wait_ready()
+        yield made
+
+
+class _FirstByte(StreamOwner):
+    """Asks for the service, sends one byte, and waits for it to come back."""
+
+    def __init__(self, connection: TunnelConnection) -> None:
+        self.came: asyncio.Future[float] = asyncio.get_running_loop().create_future()
+        self._connection = connection
+        self._stream = connection.tunnel.mux.open_stream()
+        connection.adopt(self._stream, self)
+        connection.send(self._stream, encode_request(ECHO_PORT))
+
+    def on_data(self, data: memoryview) -> None:
+        if bytes(data) == b"\0":
+            self._connection.send(self._stream, b"!")
+        elif not self.came.done():
+            self.came.set_result(time.monotonic())
+
+    def on_finish(self) -> None: ...
+
+    def on_reset(self, reason: str) -> None:
+        if not self.came.done():
+            self.came.set_exception(ConnectionResetError(reason))
+
+    def on_window(self) -> None: ...
+
+
+async def dial(target: Target) -> Dial:
+    """Resolve, knock, connect, handshake, a stream, a byte there and back."""
+    session = TunnelSession()
+    began = time.monotonic()
+    try:
+        connection, steps = await Connector(target).connect(session)
+    except ConnectFailed as error:
+        return Dial(time.monotonic() - began, error.steps, error.knocks, error.reason)
+    async with asyncio.timeout(10):
+        came = await _FirstByte(connection).came
+    done = RecordError("enough")
+    connection.go_away(done)
+    await session.closed
+    knocks = sum(step.count for step in steps if step.name == "knock")
+    return Dial(came - began, steps, knocks)
+
+
+def percentiles(values: Sequence[float]) -> str:
+    """p50, p99 and the worst, milliseconds."""
+    ordered = sorted(values)
+    p50, p99 = (ordered[min(len(ordered) - 1, int(len(ordered) * share))] for share in (0.5, 0.99))
+    return f"p50 {p50 * 1e3:.1f} ms, p99 {p99 * 1e3:.1f} ms, worst {ordered[-1] * 1e3:.1f} ms"
