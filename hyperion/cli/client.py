@@ -238,16 +238,17 @@ def completion(shell: str) -> Action:
 @click.option("-o", "--out", metavar="FILE", type=click.Path(path_type=Path), help="Write the private key there.")
 @click.option("-y", "public_of", metavar="FILE", type=click.Path(path_type=Path), help="Only show FILE's public key.")
 @click.option("--force", is_flag=True, help="Replace FILE if it exists.")
+@options.dry_run
 @options.json("hyperion.keygen/1")
 @options.debug
-def keygen(out: Path | None, public_of: Path | None, force: bool, as_json: bool) -> Action:
+def keygen(out: Path | None, public_of: Path | None, force: bool, dry_run: bool, as_json: bool) -> Action:
     """Make the key pair of an admin."""
 
     def action() -> int:
         # Here, because cryptography is slow to load.
         from hyperion.cli.keygen import run_keygen  # noqa: PLC0415
 
-        return run_keygen(out, force=force, as_json=as_json, public_of=public_of)
+        return run_keygen(out, force=force, as_json=as_json, public_of=public_of, dry_run=dry_run)
 
     return action
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import msgspec
 
+from hyperion.cli.first_files import refuse_existing
 from hyperion.cli.output import say
 from hyperion.config.keyfile import read_secret, write_secret
 from hyperion.errors import BadKeyError, UsageError
@@ -25,7 +26,9 @@ class KeygenDocument(msgspec.Struct, kw_only=True, omit_defaults=True):
     private_key: str | None = None
 
 
-def run_keygen(out: Path | None, *, force: bool, as_json: bool, public_of: Path | None = None) -> int:
+def run_keygen(
+    out: Path | None, *, force: bool, as_json: bool, public_of: Path | None = None, dry_run: bool = False
+) -> int:
     """Prints the public key; the private one goes to ``out``, else it is printed too. Raises ``CannotCreateError``.
 
     With ``public_of`` nothing is made: prints the public key of the secret one in that file. Raises ``BadKeyError``,
@@ -34,10 +37,22 @@ def run_keygen(out: Path | None, *, force: bool, as_json: bool, public_of: Path 
     disable_core_dumps()
     if public_of is not None:
         return _show_public(public_of, out, as_json=as_json)
+    if dry_run:
+        return _show_plan(out, force=force)
     key = PrivateKey.from_entropy(secrets.token_bytes(KEY_LENGTH))
     if out is not None:
         write_secret(out, key.format() + "\n", replace=force)
     say(_document(key, out) if as_json else _text(key, out))
+    return 0
+
+
+def _show_plan(out: Path | None, *, force: bool) -> int:
+    if out is None:
+        say("would print a new key pair, and write nothing")
+        return 0
+    if not force:
+        refuse_existing([out], "choose another name; --force replaces it, and the old key is lost")
+    say(f"would write {out}: a new secret key")
     return 0
 
 

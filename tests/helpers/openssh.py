@@ -4,7 +4,7 @@ import contextlib
 import getpass
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from bench.peers import LOOPBACK, free_port, write_private
@@ -31,6 +31,26 @@ class OpenSsh:
         """A session through ``port``; ``data`` is its standard input."""
         words = ["ssh", *self._options(), "-p", str(port), f"{getpass.getuser()}@{host}", command]
         return subprocess.run(words, input=data, capture_output=True, timeout=TIMEOUT, check=False)
+
+    def through(
+        self, program: str, config: Path, words: Sequence[str], data: bytes = b""
+    ) -> "subprocess.CompletedProcess[bytes]":
+        """``ssh`` or ``scp`` with a configuration of the user's, as the user would call it. Host keys that are met for
+        the first time are remembered in ``met``."""
+        settings = {
+            "BatchMode": "yes",
+            "IdentitiesOnly": "yes",
+            "StrictHostKeyChecking": "accept-new",
+            "UserKnownHostsFile": str(self.met),
+        }
+        options = [part for name, value in settings.items() for part in ("-o", f"{name}={value}")]
+        command = [program, "-F", str(config), "-i", str(self._directory / "user"), *options, *words]
+        return subprocess.run(command, input=data, capture_output=True, timeout=TIMEOUT, check=False)
+
+    @property
+    def met(self) -> Path:
+        """Host keys that ``through`` met."""
+        return self._directory / "met"
 
     def upload(self, port: int, source: Path, target: Path, host: str = LOOPBACK) -> None:
         self._copy(port, str(source), self._remote(target, host))

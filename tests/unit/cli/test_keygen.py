@@ -96,3 +96,14 @@ def test_the_public_half_of_a_key(capsys: pytest.CaptureFixture[str], tmp_path: 
     path.chmod(0o600)
     path.write_text("no key\n")
     assert keygen(capsys, "-y", str(path))[2].startswith(f"prog: error: key file {path}: not canonical base64")
+
+
+def test_dry_run_writes_nothing(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    path = tmp_path / "a.key"
+    assert keygen(capsys, "-o", str(path), "--dry-run") == (0, f"would write {path}: a new secret key\n", "")
+    assert not path.exists()
+    path.write_text("precious")
+    assert keygen(capsys, "-o", str(path), "--dry-run")[0] == 73
+    assert keygen(capsys, "-o", str(path), "--dry-run", "--force")[0] == 0
+    assert path.read_text() == "precious"
+    assert keygen(capsys, "--dry-run") == (0, "would print a new key pair, and write nothing\n", "")
