@@ -145,6 +145,7 @@ def ssh_config(
     help="Also forward 127.0.0.1:LPORT (default: any free port) to RPORT of SERVER. Repeatable.",
 )
 @click.option("--tun", is_flag=True, help="Also give each server an address of its own; needs root or CAP_NET_ADMIN.")
+@options.socks
 @options.drain_timeout
 @options.log
 @options.debug
@@ -152,6 +153,8 @@ def run(
     config_file: Path | None,
     forwards: tuple[str, ...],
     tun: bool,
+    socks: tuple[str, ...],
+    gateway_ports: bool,
     drain_timeout: float,
     log_format: str,
     log_level: str,
@@ -165,7 +168,9 @@ def run(
         return run_client(
             config_file,
             forwards,
+            socks,
             tun=tun,
+            gateway_ports=gateway_ports,
             drain_timeout=drain_timeout,
             log_format=log_format,
             log_level=log_level,

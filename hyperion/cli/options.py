@@ -127,3 +127,17 @@ def status(command: Command) -> Command:
     ):
         command = option(command)
     return command
+
+
+def socks(command: Command) -> Command:
+    """``-D`` and ``-g``, as ssh has them."""
+    listen = click.option(
+        "-D",
+        "--socks",
+        "socks",
+        metavar="[ADDR:]PORT",
+        multiple=True,
+        help="Also serve SOCKS 5 there (default: 127.0.0.1); the host names are the servers' names. Repeatable.",
+    )
+    gateway = click.option("-g", "--gateway-ports", is_flag=True, help="Let -D listen where other hosts reach it.")
+    return listen(gateway(command))

@@ -13,6 +13,7 @@
 * ``name``       how servers and admins may be called
 * ``admins``     who may come in
 * ``forward``    forwards from the command line
+* ``socks``      SOCKS listeners, from the file and from the command line
 * ``settings``   the result
 
 ``load_server`` and ``load_client`` do all of it. Everything that is wrong with a file is a ``ConfigError`` of one line.
@@ -30,6 +31,7 @@ from hyperion.config.settings import (
     KnockSettings,
     ServerConfig,
     ServerEntry,
+    SocksEntry,
     TunSettings,
 )
 
@@ -43,6 +45,7 @@ __all__ = [
     "Secrets",
     "ServerConfig",
     "ServerEntry",
+    "SocksEntry",
     "TunSettings",
     "load_client",
     "load_server",

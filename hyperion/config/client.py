@@ -37,7 +37,7 @@ def resolve_client(path: Path, raw: ClientFile, secrets: Secrets) -> ClientConfi
         ServerEntry(each.name, each.endpoint, each.public_key, psk, each.pool_size, each.virtual_ip)
         for each, psk in zip(outline.servers, psks, strict=True)
     )
-    return ClientConfig(path, identity, tuple(servers), outline.forwards, outline.knock, outline.tun)
+    return ClientConfig(path, identity, tuple(servers), outline.forwards, outline.knock, outline.tun, outline.socks)
 
 
 def _psks(path: Path, raw: ClientFile, secrets: Secrets) -> list[Psk]:

@@ -15,7 +15,8 @@ from hyperion.config.key_source import public_key_of_value
 from hyperion.config.name import NAME_RULE, is_name
 from hyperion.config.schema import ClientFile, ServerSection
 from hyperion.config.server import endpoint
-from hyperion.config.settings import ForwardEntry, KnockSettings, TunSettings
+from hyperion.config.settings import ForwardEntry, KnockSettings, SocksEntry, TunSettings
+from hyperion.config.socks import socks_of_file
 from hyperion.proto.keys import PublicKey
 
 
@@ -39,6 +40,7 @@ class ClientOutline:
     forwards: tuple[ForwardEntry, ...]
     knock: KnockSettings
     tun: TunSettings
+    socks: tuple[SocksEntry, ...] = ()
 
 
 def outline_client(path: Path, raw: ClientFile) -> ClientOutline:
@@ -57,7 +59,7 @@ def outline_client(path: Path, raw: ClientFile) -> ClientOutline:
         for section, where, public_key, virtual_ip in zip(raw.server, endpoints, public_keys, virtual_ips, strict=True)
     )
     knock = KnockSettings(raw.knock.enabled, raw.knock.port, window=0)
-    return ClientOutline(path, tuple(servers), forwards, knock, tun)
+    return ClientOutline(path, tuple(servers), forwards, knock, tun, socks_of_file(path, raw.socks))
 
 
 def _check_names(path: Path, names: list[str]) -> None:

@@ -181,6 +181,13 @@ class ForwardSection(Section, frozen=True):
     remote_port: Port
 
 
+class SocksSection(Section, frozen=True):
+    """One ``[[socks]]``; port 0 = any free one. ``gateway_ports``: it may listen where other hosts reach it."""
+
+    listen: Address
+    gateway_ports: bool = False
+
+
 class ClientFile(Section, frozen=True):
     """``hyperion.toml``."""
 
@@ -191,3 +198,4 @@ class ClientFile(Section, frozen=True):
     tun: TunSection = TunSection()
     server: list[ServerSection] = []
     forward: list[ForwardSection] = []
+    socks: list[SocksSection] = []

@@ -90,6 +90,13 @@ class ForwardEntry:
 
 
 @dataclass(frozen=True, slots=True)
+class SocksEntry:
+    """One SOCKS listener (port 0 = any free one)."""
+
+    listen: Endpoint
+
+
+@dataclass(frozen=True, slots=True)
 class ClientConfig:
     """All that ``hyperion-client`` needs to know."""
 
@@ -99,3 +106,4 @@ class ClientConfig:
     forwards: tuple[ForwardEntry, ...]
     knock: KnockSettings
     tun: TunSettings
+    socks: tuple[SocksEntry, ...] = ()

@@ -96,6 +96,23 @@ class ClientWorkerConfig(Message, frozen=True, tag="client-config"):
         return [("server", self.server), ("host", self.host), ("port", self.port)]
 
 
+class StreamPlace(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A server that a SOCKS client may name: its name, the path of its worker's stream socket, the addresses that stand
+    for it."""
+
+    name: str
+    path: str
+    addresses: tuple[str, ...]
+
+
+class SocksConfig(Message, frozen=True, tag="socks-config"):
+    """First message to the SOCKS child. ``listeners``: addresses of the sockets handed over, in their order."""
+
+    listeners: tuple[str, ...]
+    servers: tuple[StreamPlace, ...]
+    log: LogSettings
+
+
 class ServerPolicy(Message, frozen=True, tag="server-policy"):
     """A reload: from now on these admins and ports hold. Live sessions of admins not listed are cut."""
 
@@ -222,6 +239,15 @@ class Fault(Message, frozen=True, tag="fault"):
 
 
 SupervisorToWorker = (
-    ServerWorkerConfig | ClientWorkerConfig | ServerPolicy | Poll | DeviceUp | DeviceDown | WantPort | Drain | Stop
+    ServerWorkerConfig
+    | ClientWorkerConfig
+    | SocksConfig
+    | ServerPolicy
+    | Poll
+    | DeviceUp
+    | DeviceDown
+    | WantPort
+    | Drain
+    | Stop
 )
 WorkerToSupervisor = Ready | Heartbeat | TunnelState | Listeners | SessionOpened | SessionClosed | Fault

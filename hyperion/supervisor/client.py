@@ -28,6 +28,8 @@ from hyperion.supervisor.notify import Notifier
 from hyperion.supervisor.process import MAX_LISTENERS
 from hyperion.supervisor.service import Callbacks, Service, open_crew
 from hyperion.supervisor.signals import orders
+from hyperion.supervisor.socks import SOCKS_NAME, BoundSocks, bind_socks, socks_spec
+from hyperion.supervisor.socks import close_unused as close_unused_socks
 from hyperion.supervisor.spec import Spec, Timing
 from hyperion.supervisor.status_client import Known, client_status
 from hyperion.supervisor.stream_sockets import StreamSockets, callers, open_streams
@@ -49,6 +51,8 @@ class ClientOptions:
     #: Reads the file again, in a thread; raises ``HyperionError``. ``None``: a reload is refused.
     reload: Callable[[], ClientConfig] | None = None
     announce: Announce | None = None
+    #: Told then, too: where it listens for SOCKS clients.
+    announce_socks: Callable[[list[str]], None] | None = None
     #: Fake addresses for the servers, over a TUN device: needs CAP_NET_ADMIN, which is permitted but not in effect.
     transparent: bool = False
     #: Directory for the sockets that ``nc`` looks for; ``None``: there are none.
@@ -129,14 +133,16 @@ class Client:
         self._config = config
         self._options = options
         self._forwards = bind_forwards(config.forwards)
+        self._socks: list[BoundSocks] = []
         self._crew: Crew | None = None
         self._started_at = time.time()
         self._streams: StreamSockets | None = None
         self._transparent = Transparent(config) if options.transparent else None
         try:
             if options.runtime is not None:
-                self._streams = open_streams(options.runtime, required=False)
-            self._specs = self._make_specs(config, self._forwards)
+                self._streams = open_streams(options.runtime, required=bool(config.socks))
+            self._socks = bind_socks(config.socks)
+            self._specs = self._make_specs(config, self._forwards, self._socks)
             self._publish(config)
         except HyperionError:
             self.close()
@@ -161,7 +167,11 @@ class Client:
             self._options.announce(
                 [(forward.address, forward.entry.server, forward.entry.remote_port) for forward in self._forwards]
             )
-        return {"hyperion.listen": [forward.address for forward in self._forwards]}
+        if self._options.announce_socks is not None:
+            self._options.announce_socks([each.address for each in self._socks])
+        return {
+            "hyperion.listen": [forward.address for forward in self._forwards] + [each.address for each in self._socks]
+        }
 
     async def reload(self) -> None:
         """Unchanged servers notice nothing; others are drained, started, or both. Raises ``HyperionError``: then all
@@ -172,23 +182,27 @@ class Client:
         if self._transparent is not None:
             self._transparent.check(new)
         forwards = bind_forwards(new.forwards, self._forwards)
+        socks: list[BoundSocks] = []
         try:
-            specs = self._make_specs(new, forwards)
+            socks = bind_socks(new.socks, self._socks)
+            specs = self._make_specs(new, forwards, socks)
         except HyperionError:
             close_unused(forwards, self._forwards)
+            close_unused_socks(socks, self._socks)
             raise
         changed = self._apply(specs)
         if self._transparent is not None:
             self._transparent.retarget(new)
         close_unused(self._forwards, forwards)
+        close_unused_socks(self._socks, socks)
         self._publish(new)
-        self._config, self._forwards, self._specs = new, forwards, specs
+        self._config, self._forwards, self._socks, self._specs = new, forwards, socks, specs
         log.event(CONFIG_RELOADED, {"file.path": str(new.path), "hyperion.config.changed": changed})
 
     def status(self) -> str:
         """How it goes, in one line."""
         up = len([state for state in self.tunnels.values() if state.up])
-        return f"{up} of {len(self._specs)} servers up"
+        return f"{up} of {len(self._config.servers)} servers up"
 
     def answer(self, service: Service) -> ClientAnswer:
         """Everything an operator is told."""
@@ -217,15 +231,14 @@ class Client:
     def close(self) -> None:
         """Stops listening."""
         close_unused(self._forwards, [])
+        close_unused_socks(self._socks, [])
         if self._streams is not None:
             self._streams.close()
 
     def _publish(self, config: ClientConfig) -> None:
         """Who looks for a server finds it, by its name, its fake address and its real one."""
         if self._streams is not None:
-            self._streams.commit(
-                {server.name: (str(server.virtual_ip), server.endpoint.host) for server in config.servers}
-            )
+            self._streams.commit(stand_ins(config))
 
     def _apply(self, specs: dict[str, Spec]) -> list[str]:
         """Makes the crew what ``specs`` says; the names of the servers that this touches."""
@@ -246,9 +259,13 @@ class Client:
 
     def _add(self, spec: Spec) -> None:
         assert self._crew is not None
-        self._crew.add(spec if self._transparent is None else self._transparent.employ(spec))
+        if self._transparent is not None and spec.name != SOCKS_NAME:
+            spec = self._transparent.employ(spec)
+        self._crew.add(spec)
 
-    def _make_specs(self, config: ClientConfig, forwards: list[BoundForward]) -> dict[str, Spec]:
+    def _make_specs(
+        self, config: ClientConfig, forwards: list[BoundForward], socks: list[BoundSocks]
+    ) -> dict[str, Spec]:
         specs = {}
         streams = {} if self._streams is None else self._streams.prepare(server.name for server in config.servers)
         uids = callers(config.path) if streams else ()
@@ -261,7 +278,17 @@ class Client:
                 config=worker_config(config, server, mine, self._options.log, uids),
                 listeners=(*(forward.sock for forward in mine), *([streams[server.name]] if streams else [])),
             )
+        if socks:
+            if self._streams is None:
+                raise ConfigError("SOCKS needs stream sockets, and this client runs without", hint="restart it")
+            places = self._streams.meetings(stand_ins(config))
+            specs[SOCKS_NAME] = socks_spec(self._options.entry, socks, places, self._options.log)
         return specs
+
+
+def stand_ins(config: ClientConfig) -> dict[str, tuple[str, ...]]:
+    """The addresses that stand for each server: its fake one and its real one."""
+    return {server.name: (str(server.virtual_ip), server.endpoint.host) for server in config.servers}
 
 
 class _StatusLine:

@@ -66,11 +66,15 @@ class StreamSockets:
             raise _explain(self.directory, error) from error
         return {name: self._bound[name].sock for name in wanted}
 
+    def meetings(self, addresses: Mapping[str, tuple[str, ...]]) -> list[Meeting]:
+        """Where these servers are met, all of them prepared; with the addresses that stand for them."""
+        return [Meeting(name, str(self._bound[name].path), each) for name, each in addresses.items()]
+
     def commit(self, addresses: Mapping[str, tuple[str, ...]]) -> list[Meeting]:
-        """From now on just these servers, with the addresses that stand for them. Raises ``CannotCreateError``."""
+        """From now on just these servers. Raises ``CannotCreateError``."""
         for name in [name for name in self._bound if name not in addresses]:
             self._remove(self._bound.pop(name))
-        meetings = [Meeting(name, str(self._bound[name].path), each) for name, each in addresses.items()]
+        meetings = self.meetings(addresses)
         try:
             _replace(self.directory / INDEX, render_index(meetings))
         except OSError as error:

@@ -24,12 +24,14 @@ from hyperion.proto.control import (
     Heartbeat,
     Ready,
     ServerWorkerConfig,
+    SocksConfig,
     SupervisorToWorker,
     WorkerToSupervisor,
 )
 from hyperion.worker.client import ClientWorker
 from hyperion.worker.heap import keep_freed_memory
 from hyperion.worker.server import ServerWorker
+from hyperion.worker.socks import SocksWorker
 
 #: Seconds that a worker told to drain by SIGTERM (not by its supervisor) gives its streams.
 DRAIN_TIMEOUT = 30.0
@@ -71,7 +73,7 @@ def server_worker(channel_socket: socket.socket, listeners: list[socket.socket])
 
 
 def client_worker(channel_socket: socket.socket, listeners: list[socket.socket]) -> None:
-    """A worker of ``hyperion-client``, for one server. Ends with SystemExit."""
+    """A worker of ``hyperion-client``, for one server, or its SOCKS child. Ends with SystemExit."""
     _run(channel_socket, listeners, "hyperion-client")
 
 
@@ -112,6 +114,9 @@ async def _work(channel: Control, listeners: list[socket.socket], service: str) 
     elif isinstance(config, ClientWorkerConfig):
         log.configure(service, format=config.log.format, level=config.log.level, worker=config.server)
         worker = ClientWorker(config, _teller(channel))
+    elif isinstance(config, SocksConfig):
+        log.configure(service, format=config.log.format, level=config.log.level, worker="socks")
+        worker = SocksWorker(config, _teller(channel))
     else:
         return EXIT_OK if config is None else EXIT_BUG
     await worker.start(listeners)

@@ -15,6 +15,7 @@ from typing import Final, Protocol
 from hyperion import log
 from hyperion.events import STREAM_DENIED
 from hyperion.proto.handover import MAX_REASON_BYTES, Answer, Ending, Handover, decode_handover
+from hyperion.worker.acceptor import Acceptor
 from hyperion.worker.counters import Counters
 from hyperion.worker.deadlines import Deadlines
 from hyperion.worker.forward import QUIET, ForwardedStream, log_ended, log_opened
@@ -22,13 +23,8 @@ from hyperion.worker.local_socket import make_quick, reset_at_close
 from hyperion.worker.poller import Poller
 from hyperion.worker.pool import OPEN_TIMEOUT, WaitingStream
 
-#: Callers that are accepted in one turn of the loop.
-ACCEPT_BURST: Final = 64
 #: Seconds that a caller has for its request, which is some bytes that it sends at once.
 REQUEST_TIMEOUT: Final = 5.0
-#: Seconds until the next try after the process had no descriptor left.
-ACCEPT_PAUSE: Final = 0.1
-
 #: ``struct ucred`` of unix(7): process, user, group.
 _UCRED: Final = struct.Struct("3i")
 
@@ -65,7 +61,7 @@ class StreamSocket:
         self.counters = counters
         self.answers: Deadlines[ForwardedStream] = Deadlines(OPEN_TIMEOUT, lambda stream: stream.end("timeout"))
         self.requests: Deadlines[Caller] = Deadlines(REQUEST_TIMEOUT, lambda caller: caller.close())
-        self._listener: socket.socket | None = None
+        self._acceptor: Acceptor | None = None
         self._callers: set[Caller] = set()
         self._drained: Callable[[], None] = lambda: None
 
@@ -77,16 +73,12 @@ class StreamSocket:
     def start(self, listener: socket.socket, drained: Callable[[], None]) -> None:
         """Accept on ``listener``; ``drained`` is called whenever the last caller left."""
         self._drained = drained
-        self._listener = listener
-        listener.setblocking(False)
-        self._watch()
+        self._acceptor = Acceptor(listener, self.poller, self.adopt)
 
     def close(self) -> None:
         """Accept no more; who has not asked yet is sent away."""
-        if self._listener is not None:
-            asyncio.get_running_loop().remove_reader(self._listener.fileno())
-            self._listener.close()
-            self._listener = None
+        if self._acceptor is not None:
+            self._acceptor.close()
         for caller in list(self._callers):
             if not caller.asked:
                 caller.close()
@@ -97,26 +89,6 @@ class StreamSocket:
         self._callers.discard(caller)
         if not self._callers:
             self._drained()
-
-    def _watch(self) -> None:
-        if self._listener is not None:
-            asyncio.get_running_loop().add_reader(self._listener.fileno(), self._accept)
-
-    def _accept(self) -> None:
-        listener = self._listener
-        if listener is None:
-            return
-        for _ in range(ACCEPT_BURST):
-            try:
-                control, _ = listener.accept()
-            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
-                return
-            except OSError:  # no descriptor left: those that end will free some
-                loop = asyncio.get_running_loop()
-                loop.remove_reader(listener.fileno())
-                loop.call_later(ACCEPT_PAUSE, self._watch)
-                return
-            self.adopt(control)
 
     def adopt(self, control: socket.socket) -> None:
         """A caller has connected: hear what it wants, if it may call."""

@@ -75,6 +75,7 @@ def test_what_goes_wrong_is_one_line_and_a_hint(
 
         def refuse() -> None:
             with listener.accept()[0] as worker:
+                worker.recv(3)
                 worker.sendall(bytes((Answer.DENIED,)) + b"egress-policy")
 
         thread = threading.Thread(target=refuse)
@@ -95,7 +96,8 @@ def test_a_dead_client_is_passed_over(tmp_path: Path) -> None:
         listener.settimeout(5)
 
         def hang_up() -> None:
-            listener.accept()[0].close()
+            with listener.accept()[0] as worker:
+                worker.recv(3)
 
         thread = threading.Thread(target=hang_up)
         thread.start()

@@ -2,16 +2,18 @@ import json
 import os
 import socket
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from hyperion.config import ClientConfig, Endpoint, ForwardEntry
+from hyperion.config import ClientConfig, Endpoint, ForwardEntry, SocksEntry
 from hyperion.errors import CannotCreateError, ConfigError
-from hyperion.proto.control import ClientWorkerConfig, ForwardRule, LogSettings
+from hyperion.proto.control import ClientWorkerConfig, ForwardRule, LogSettings, SocksConfig
 from hyperion.rendezvous import meetings
 from hyperion.supervisor.client import MAX_FORWARDS, Client, ClientOptions, worker_config
 from hyperion.supervisor.forwards import BoundForward
+from hyperion.supervisor.socks import SOCKS_NAME
 from tests.helpers.calls import reach
 from tests.helpers.supervise import client_config, key
 
@@ -112,3 +114,29 @@ def test_a_worker_is_handed_its_stream_socket_last(config: ClientConfig, tmp_pat
         assert os.getuid() in spec.config.stream_uids
         assert [sock.family for sock in spec.listeners] == [socket.AF_INET, socket.AF_UNIX]
     client.close()
+
+
+def test_socks_listens_and_is_told_where_everybody_is_met(config: ClientConfig, tmp_path: Path) -> None:
+    said: list[list[str]] = []
+    with_socks = replace(config, socks=(SocksEntry(Endpoint("127.0.0.1", 0)),))
+    client = Client(with_socks, ClientOptions(runtime=tmp_path / "run", announce_socks=said.append))
+    assert client.status() == "0 of 2 servers up"
+    spec = client._specs[SOCKS_NAME]
+    assert isinstance(spec.config, SocksConfig)
+    assert [place.name for place in spec.config.servers] == ["web1", "db1"]
+    assert {place.path for place in spec.config.servers} == {each.path for each in meetings([str(tmp_path / "run")])}
+    fields = client.started()
+    assert said == [list(spec.config.listeners)]
+    assert fields["hyperion.listen"][-1] == said[0][0]  # type: ignore[index]
+    client.close()
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", int(said[0][0].rpartition(":")[2])), 5)
+
+
+def test_socks_without_a_place_for_streams_does_not_start(config: ClientConfig, tmp_path: Path) -> None:
+    with_socks = replace(config, socks=(SocksEntry(Endpoint("127.0.0.1", 0)),))
+    (tmp_path / "run").write_text("a file", encoding="utf-8")
+    with pytest.raises(CannotCreateError, match="cannot make stream sockets"):
+        Client(with_socks, ClientOptions(runtime=tmp_path / "run"))
+    with pytest.raises(ConfigError, match="SOCKS needs stream sockets"):
+        Client(with_socks, ClientOptions())

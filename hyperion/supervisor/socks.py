@@ -1,0 +1,75 @@
+"""The SOCKS child of the client: its listeners, which survive a reload, and what it is told.
+
+Knows sockets and places. Refuses to know the protocol.
+"""
+
+import socket
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from hyperion.config import Endpoint
+from hyperion.config.settings import SocksEntry
+from hyperion.errors import HyperionError
+from hyperion.proto.control import LogSettings, SocksConfig, StreamPlace
+from hyperion.rendezvous import Meeting
+from hyperion.supervisor.sockets import close_all, listen, port_of
+from hyperion.supervisor.spec import Spec
+
+#: The child's name in the crew and in logs. No server can be called so.
+SOCKS_NAME = "socks:"
+
+
+class BoundSocks(NamedTuple):
+    """A listener and its socket."""
+
+    entry: SocksEntry
+    sock: socket.socket
+
+    @property
+    def address(self) -> str:
+        """Where it listens, with the real port."""
+        return str(Endpoint(self.entry.listen.host, port_of(self.sock)))
+
+
+def bind_socks(entries: Sequence[SocksEntry], held: Sequence[BoundSocks] = ()) -> list[BoundSocks]:
+    """A socket for each of ``entries``; from ``held`` where one listens there already.
+
+    All or nothing. Raises ``HyperionError``.
+    """
+    left = list(held)
+    bound: list[BoundSocks] = []
+    fresh: list[socket.socket] = []
+    try:
+        for entry in entries:
+            kept = next((each for each in left if each.entry == entry), None)
+            if kept is None:
+                kept = BoundSocks(entry, listen(entry.listen))
+                fresh.append(kept.sock)
+            else:
+                left.remove(kept)
+            bound.append(kept)
+    except HyperionError:
+        close_all(fresh)
+        raise
+    return bound
+
+
+def close_unused(held: Sequence[BoundSocks], used: Sequence[BoundSocks]) -> None:
+    """Closes the sockets of ``held`` that ``used`` does not use."""
+    kept = {id(each.sock) for each in used}
+    close_all([each.sock for each in held if id(each.sock) not in kept])
+
+
+def socks_spec(entry: str, bound: Sequence[BoundSocks], servers: Iterable[Meeting], log: LogSettings) -> Spec:
+    """The child that serves ``bound``; ``entry``: the workers' entry point."""
+    return Spec(
+        name=SOCKS_NAME,
+        process_name="hyp-socks",
+        entry=entry,
+        config=SocksConfig(
+            listeners=tuple(each.address for each in bound),
+            servers=tuple(StreamPlace(*server) for server in servers),
+            log=log,
+        ),
+        listeners=tuple(each.sock for each in bound),
+    )
