@@ -141,7 +141,7 @@ def test_what_is_wrong_with_a_server_file(tmp_path: Path, old: str, new: str, ex
             "[[servers]]",
             (
                 "expected one of the keys admin_static_key_file, pool_size, key, knock, tun, server,"
-                ' forward, got "servers" (did you mean server?)'
+                ' forward, socks, got "servers" (did you mean server?)'
             ),
         ),
         ("[key]", "pool_size = 65\n[key]", "pool_size: expected a number from 1 to 64, got 65"),
