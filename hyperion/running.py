@@ -10,6 +10,7 @@ is asked. Imports little, and no event loop: ``status`` starts in the time that 
 
 import os
 import select
+import signal
 import socket
 import struct
 import time
@@ -112,6 +113,31 @@ def stale_pid(directory: Path) -> int | None:
         return read_pid(fd) or None
     finally:
         os.close(fd)
+
+
+def terminate(directory: Path, number: int) -> bool:
+    """Sends a signal to whoever holds the lock there; False if nobody does, or nobody knows its process id.
+
+    The number in the file is that of the holder only while the lock is held: it is looked at again when the process
+    behind the number is pinned down, so that no stranger is ever signalled. Raises ``RefusedError`` if we may not.
+    """
+    if not (pid := holder(directory)):
+        return False
+    try:
+        pidfd = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return False
+    try:
+        if holder(directory) != pid:
+            return False
+        signal.pidfd_send_signal(pidfd, number)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        raise RefusedError(f"process {pid} belongs to another user", hint="ask as root, with sudo") from None
+    finally:
+        os.close(pidfd)
+    return True
 
 
 def wait_until_gone(directory: Path, seconds: float) -> bool:

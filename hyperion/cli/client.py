@@ -2,6 +2,7 @@
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -148,6 +149,9 @@ def ssh_config(
 @options.socks
 @options.drain_timeout
 @options.log
+@options.only
+@options.passphrase_fd
+@options.launch_fd
 @options.debug
 def run(
     config_file: Path | None,
@@ -158,12 +162,18 @@ def run(
     drain_timeout: float,
     log_format: str,
     log_level: str,
+    only: tuple[str, ...],
+    passphrase_fd: int | None,
+    launch_fd: int | None,
+    alone: bool = False,
 ) -> Action:
     """Forward local ports in the foreground until SIGTERM (drains) or SIGINT (stops); SIGHUP reloads."""
 
     def action() -> int:
         # Here, because the supervisor and all it needs are slow to load, and --help does not need them.
+        from hyperion.cli.launch import restart_without_secrets  # noqa: PLC0415
         from hyperion.cli.run_client import run_client  # noqa: PLC0415
+        from hyperion.cli.start import Start  # noqa: PLC0415
 
         return run_client(
             config_file,
@@ -174,6 +184,9 @@ def run(
             drain_timeout=drain_timeout,
             log_format=log_format,
             log_level=log_level,
+            only=only,
+            start=Start("client", config_file, launch_fd=launch_fd, passphrase_fd=passphrase_fd, alone=alone),
+            restart=restart_without_secrets,
         )
 
     return action
@@ -280,5 +293,79 @@ def status(
             interval=interval,
             verbose=verbose,
         )
+
+    return action
+
+
+@program.command()
+@options.config("hyperion.toml")
+@options.only
+@options.foreground
+@click.option("--no-tun", is_flag=True, help="No transparent mode, although it would be possible.")
+@click.option("--no-wait", is_flag=True, help="Return when the client is ready, whatever the servers do.")
+@options.drain_timeout
+@options.log
+@options.passphrase_fd
+@options.launch_fd
+@options.dry_run
+@options.debug
+@click.pass_context
+def up(context: click.Context, /, foreground: bool, no_tun: bool, no_wait: bool, dry_run: bool, **given: Any) -> Action:
+    """Connect to all servers in the background; shows how that goes. Exit code 4: not all are up."""
+    if foreground:
+        # Here, because --help does not need it.
+        from hyperion.cli.transparent_mode import obstacle  # noqa: PLC0415
+
+        tun = not no_tun and obstacle() is None
+        wanted: Action = context.invoke(run, **given, forwards=(), tun=tun, alone=True)
+        return wanted
+
+    def action() -> int:
+        # Here, because the configuration is slow to load, and --help does not need it.
+        from hyperion.cli.up import UpOptions, run_arguments  # noqa: PLC0415
+        from hyperion.cli.up_client import run_up_client  # noqa: PLC0415
+
+        arguments = run_arguments(given, "only", "drain_timeout", "log_level")
+        options = UpOptions(
+            program="client",
+            config_file=given["config_file"],
+            dry_run=dry_run,
+            passphrase_fd=given["passphrase_fd"],
+            arguments=arguments,
+        )
+        return run_up_client(options, given["only"], wait=not no_wait, tun=not no_tun)
+
+    return action
+
+
+@program.command()
+@options.config("hyperion.toml")
+@options.now
+@options.dry_run
+@options.debug
+def down(config_file: Path | None, now: bool, dry_run: bool) -> Action:
+    """Stop what runs in the background, and wait until it has; what runs through it may finish."""
+
+    def action() -> int:
+        # Here, because --help does not need it.
+        from hyperion.cli.down import run_down  # noqa: PLC0415
+
+        return run_down("client", config_file, now=now, dry_run=dry_run)
+
+    return action
+
+
+@program.command()
+@options.config("hyperion.toml")
+@options.dry_run
+@options.debug
+def reload(config_file: Path | None, dry_run: bool) -> Action:
+    """Have it read its configuration again; if that is wrong, say why, and nothing changes."""
+
+    def action() -> int:
+        # Here, because --help does not need it.
+        from hyperion.cli.reload import run_reload  # noqa: PLC0415
+
+        return run_reload("client", config_file, dry_run=dry_run)
 
     return action

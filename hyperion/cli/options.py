@@ -1,7 +1,7 @@
 """Options that several commands share."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -141,3 +141,28 @@ def socks(command: Command) -> Command:
     )
     gateway = click.option("-g", "--gateway-ports", is_flag=True, help="Let -D listen where other hosts reach it.")
     return listen(gateway(command))
+
+
+#: The descriptor that ``up`` hands to its daemon. Nobody types it.
+launch_fd = click.option("--launch-fd", type=click.IntRange(3), hidden=True)
+
+passphrase_fd = click.option(
+    "--passphrase-fd",
+    metavar="N",
+    type=click.IntRange(0),
+    help="Read the passphrase from this open descriptor, one line.",
+)
+
+foreground = click.option("--foreground", is_flag=True, help="Stay in this terminal, and log to it.")
+
+now = click.option("--now", is_flag=True, help="Cut what runs instead of letting it finish.")
+
+
+def _names(_context: click.Context, _parameter: click.Parameter, value: str | None) -> tuple[str, ...]:
+    return () if value is None else tuple(name for name in value.split(",") if name)
+
+
+only = click.option("--only", metavar="NAME,...", callback=_names, help="Just these servers. [default: all]")
+
+#: Defaults of options that ``up`` passes on only if they were asked for.
+DEFAULTS: Mapping[str, object] = {"drain_timeout": 30.0, "log_level": "info"}

@@ -4,20 +4,20 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from hyperion import log
-from hyperion.cli.loading import client_path, load_client_config, terminal_prompt
+from hyperion.cli.loading import client_path, load_client_config
 from hyperion.cli.output import forget_output, say
+from hyperion.cli.start import Restart, Start
 from hyperion.cli.transparent_mode import obstacle
-from hyperion.config import ClientConfig, Secrets
+from hyperion.config import ClientConfig
 from hyperion.config.forward import add_forwards, parse_forward
 from hyperion.config.socks import add_socks, parse_socks
+from hyperion.config.selection import only_servers
 from hyperion.errors import UsageError
 from hyperion.loop import run
-from hyperion.paths import runtime_directory
 from hyperion.privileges import disable_core_dumps
 from hyperion.proto.control import LogSettings
 from hyperion.supervisor import client
 from hyperion.supervisor.client import ClientOptions
-from hyperion.supervisor.desk import DeskPlace
 
 #: Forwards until told to stop; returns the exit code.
 Serve = Callable[[ClientConfig, ClientOptions], int]
@@ -37,39 +37,57 @@ def run_client(
     drain_timeout: float,
     log_format: str,
     log_level: str,
+    only: Sequence[str] = (),
+    start: Start | None = None,
+    restart: Restart | None = None,
     serve: Serve = _serve,
 ) -> int:
     """Loads the configuration, adds ``forwards`` as of ``-L`` and ``socks`` as of ``-D``, starts the log, and forwards.
 
-    ``tun``: transparent mode as well. Raises what loading raises, ``UsageError`` and ``RefusedError``, before anything
-    is started.
+    ``tun``: transparent mode as well; ``only``: just these servers; ``start``: how this process came to be (default: by
+    hand); ``restart``: how it gets rid of a secret in its environment (default: not at all). Raises what loading
+    raises, ``UsageError`` and ``RefusedError``, before anything is started.
     """
     disable_core_dumps()
-    if tun and (error := obstacle()) is not None:
-        raise error
     extra = [parse_forward(text) for text in forwards]
     listeners = [parse_socks(text, gateway_ports=gateway_ports) for text in socks]
     path = client_path(config_file)
-    secrets = Secrets(terminal_prompt())
+    start = Start("client", config_file) if start is None else start
 
     def load() -> ClientConfig:
-        return add_socks(add_forwards(load_client_config(path, secrets), extra), listeners)
+        config = add_socks(add_forwards(load_client_config(path, start.secrets), extra), listeners)
+        return only_servers(config, only)
 
-    config = load()
-    secrets.stop_asking()
-    if not config.forwards and not config.socks and not tun:
-        raise UsageError("nothing to forward", hint=f"add a [[forward]] to {path}, or -L 8080:SERVER:80, or -D 1080")
-    options = ClientOptions(
-        drain_timeout=drain_timeout,
-        log=LogSettings(log_format, log_level),
-        reload=load,
-        announce=show_forwards,
-        announce_socks=show_socks,
-        runtime=runtime_directory("client", config_file),
-        desk=DeskPlace(runtime_directory("client", config_file)),
-        transparent=tun,
-    )
-    log.configure("hyperion-client", format=log_format, level=log_level)
+    with start.reporting():
+        if tun and (error := obstacle()) is not None:
+            raise error
+        config = load()
+        start.loaded(restart)
+        # Who asked for it to be up wants it also for nc and for SOCKS.
+        if not (config.forwards or config.socks or tun or start.desk.required):
+            raise UsageError("nothing to forward", hint=f"add a [[forward]] to {path}, or -L 8080:SERVER:80, or -D 1080")
+        options = ClientOptions(
+            drain_timeout=drain_timeout,
+            log=LogSettings(log_format, log_level),
+            reload=load,
+            announce=lambda made: _announce(start, made),
+            announce_socks=None if start.is_daemon else show_socks,
+            runtime=start.runtime,
+            desk=start.desk,
+            log_path=start.log_path,
+            transparent=tun,
+        )
+        return _serve_logged(config, options, serve)
+
+
+def _announce(start: Start, forwards: list[tuple[str, str, int]]) -> None:
+    start.ready([local for local, _, _ in forwards])
+    if not start.is_daemon:
+        show_forwards(forwards)
+
+
+def _serve_logged(config: ClientConfig, options: ClientOptions, serve: Serve) -> int:
+    log.configure("hyperion-client", format=options.log.format, level=options.log.level)
     try:
         return serve(config, options)
     finally:

@@ -4,14 +4,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 from hyperion import log
-from hyperion.cli.loading import load_server_config, server_path, terminal_prompt
-from hyperion.config import Secrets, ServerConfig
+from hyperion.cli.loading import load_server_config, server_path
+from hyperion.cli.start import Restart, Start
+from hyperion.config import ServerConfig
 from hyperion.loop import run
-from hyperion.paths import runtime_directory
 from hyperion.privileges import disable_core_dumps
 from hyperion.proto.control import LogSettings
 from hyperion.supervisor import server
-from hyperion.supervisor.desk import DeskPlace
 from hyperion.supervisor.server import ServerOptions
 
 #: Serves until told to stop; returns the exit code.
@@ -29,22 +28,43 @@ def run_server(
     drain_timeout: float,
     log_format: str,
     log_level: str,
+    start: Start | None = None,
+    restart: Restart | None = None,
     serve: Serve = _serve,
 ) -> int:
-    """Loads the configuration, starts the log, and serves. Raises what loading raises, before anything is started."""
+    """Loads the configuration, starts the log, and serves. Raises what loading raises, before anything is started.
+
+    ``start``: how this process came to be (default: by hand); ``restart``: how it gets rid of a secret in its
+    environment (default: not at all).
+    """
     disable_core_dumps()
+    start = Start("server", config_file) if start is None else start
+    with start.reporting():
+        return _run(config_file, start, restart, serve, workers, drain_timeout, LogSettings(log_format, log_level))
+
+
+def _run(
+    config_file: Path | None,
+    start: Start,
+    restart: Restart | None,
+    serve: Serve,
+    workers: int,
+    drain_timeout: float,
+    log_settings: LogSettings,
+) -> int:
     path = server_path(config_file)
-    secrets = Secrets(terminal_prompt())
-    config = load_server_config(path, secrets)
-    secrets.stop_asking()
+    config = load_server_config(path, start.secrets)
+    start.loaded(restart)
     options = ServerOptions(
         workers=workers,
         drain_timeout=drain_timeout,
-        log=LogSettings(log_format, log_level),
-        reload=lambda: load_server_config(path, secrets),
-        desk=DeskPlace(runtime_directory("server", config_file)),
+        log=log_settings,
+        reload=lambda: load_server_config(path, start.secrets),
+        announce=lambda address: start.ready([str(address)]),
+        desk=start.desk,
+        log_path=start.log_path,
     )
-    log.configure("hyperion-server", format=log_format, level=log_level)
+    log.configure("hyperion-server", format=log_settings.format, level=log_settings.level)
     try:
         return serve(config, options)
     finally:

@@ -74,13 +74,26 @@ def init(
 )
 @options.drain_timeout
 @options.log
+@options.passphrase_fd
+@options.launch_fd
 @options.debug
-def run(config_file: Path | None, workers: int | None, drain_timeout: float, log_format: str, log_level: str) -> Action:
+def run(
+    config_file: Path | None,
+    workers: int | None,
+    drain_timeout: float,
+    log_format: str,
+    log_level: str,
+    passphrase_fd: int | None,
+    launch_fd: int | None,
+    alone: bool = False,
+) -> Action:
     """Serve in the foreground until SIGTERM (drains) or SIGINT (stops); SIGHUP reloads."""
 
     def action() -> int:
         # Here, because the supervisor and all it needs are slow to load, and --help does not need them.
+        from hyperion.cli.launch import restart_without_secrets  # noqa: PLC0415
         from hyperion.cli.run_server import run_server  # noqa: PLC0415
+        from hyperion.cli.start import Start  # noqa: PLC0415
 
         return run_server(
             config_file,
@@ -88,6 +101,8 @@ def run(config_file: Path | None, workers: int | None, drain_timeout: float, log
             drain_timeout=drain_timeout,
             log_format=log_format,
             log_level=log_level,
+            start=Start("server", config_file, launch_fd=launch_fd, passphrase_fd=passphrase_fd, alone=alone),
+            restart=restart_without_secrets,
         )
 
     return action
@@ -171,5 +186,79 @@ def status(
             interval=interval,
             verbose=verbose,
         )
+
+    return action
+
+
+@program.command()
+@options.config("server.toml")
+@click.option(
+    "--workers",
+    metavar="N",
+    type=click.IntRange(1, MAX_WORKERS),
+    help="Worker processes. [default: one for each processor]",
+)
+@options.foreground
+@options.drain_timeout
+@options.log
+@options.passphrase_fd
+@options.launch_fd
+@options.dry_run
+@options.debug
+@click.pass_context
+def up(context: click.Context, /, foreground: bool, dry_run: bool, **given: Any) -> Action:
+    """Start serving in the background; returns when it is ready, or with the reason why not."""
+    if foreground:
+        wanted: Action = context.invoke(run, **given, alone=True)
+        return wanted
+
+    def action() -> int:
+        # Here, because the configuration is slow to load, and --help does not need it.
+        from hyperion.cli.up import UpOptions, run_arguments  # noqa: PLC0415
+        from hyperion.cli.up_server import run_up_server  # noqa: PLC0415
+
+        arguments = run_arguments(given, "workers", "drain_timeout", "log_level")
+        return run_up_server(
+            UpOptions(
+                program="server",
+                config_file=given["config_file"],
+                dry_run=dry_run,
+                passphrase_fd=given["passphrase_fd"],
+                arguments=arguments,
+            )
+        )
+
+    return action
+
+
+@program.command()
+@options.config("server.toml")
+@options.now
+@options.dry_run
+@options.debug
+def down(config_file: Path | None, now: bool, dry_run: bool) -> Action:
+    """Stop what runs in the background, and wait until it has; what runs through it may finish."""
+
+    def action() -> int:
+        # Here, because --help does not need it.
+        from hyperion.cli.down import run_down  # noqa: PLC0415
+
+        return run_down("server", config_file, now=now, dry_run=dry_run)
+
+    return action
+
+
+@program.command()
+@options.config("server.toml")
+@options.dry_run
+@options.debug
+def reload(config_file: Path | None, dry_run: bool) -> Action:
+    """Have it read its configuration again; if that is wrong, say why, and nothing changes."""
+
+    def action() -> int:
+        # Here, because --help does not need it.
+        from hyperion.cli.reload import run_reload  # noqa: PLC0415
+
+        return run_reload("server", config_file, dry_run=dry_run)
 
     return action

@@ -17,6 +17,9 @@ from hyperion.errors import TemporaryError
 #: rich's names for the colours of ``style``.
 _STYLES: dict[Tone, str] = {"good": "green", "warn": "yellow", "bad": "bold red", "dim": "dim", "bold": "bold"}
 
+#: Seconds between two looks at something that begins.
+LOOK_SECONDS = 0.1
+
 Status = TypeVar("Status")
 
 
@@ -58,6 +61,24 @@ def watch_terminal(
             live.update(text_of([*lines, [], footer]), refresh=True)
             time.sleep(interval)
     return 0
+
+
+def watch_until(
+    look: Callable[[], Status],
+    render: Callable[[Status, int], list[Line]],
+    done: Callable[[Status], bool],
+    seconds: float,
+) -> Status:
+    """A live picture below the cursor until ``done``, or for so long; it is gone afterwards. Returns the last look."""
+    console = make_console()
+    deadline = time.monotonic() + seconds
+    with Live(console=console, transient=True, auto_refresh=False, vertical_overflow="crop") as live:
+        while True:
+            status = look()
+            live.update(text_of(render(status, console.width)), refresh=True)
+            if done(status) or time.monotonic() >= deadline:
+                return status
+            time.sleep(LOOK_SECONDS)
 
 
 def _note(text: str) -> Line:

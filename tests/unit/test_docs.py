@@ -163,7 +163,7 @@ ERRORS = [kind for kind in vars(errors).values() if isinstance(kind, type) and i
 
 def test_exit_codes_are_those_of_the_program() -> None:
     told = {int(cells[0]) for cells in rows(OPERATIONS, "code", "meaning") if cells[0].isdecimal()}
-    assert told == {kind.exit_code for kind in ERRORS} | {0, 1, 130, 141}
+    assert told == {kind.exit_code for kind in ERRORS} | {0, 1, 4, 130, 141}
 
 
 def test_each_class_of_errors_is_explained() -> None:
@@ -246,7 +246,18 @@ def test_the_keys_of_the_configuration(title: str, schema: type[msgspec.Struct])
 
 def options(program: click.Command, command: str) -> set[str]:
     assert isinstance(program, click.Group)
-    return {name for parameter in program.commands[command].params for name in parameter.opts}
+    shown = [item for item in program.commands[command].params if not (isinstance(item, click.Option) and item.hidden)]
+    return {name for parameter in shown for name in parameter.opts}
+
+
+@pytest.mark.parametrize("command", ["up", "status"])
+def test_each_option_of_a_command_of_both_programs_is_explained(command: str) -> None:
+    told = {
+        name
+        for cells in rows(OPERATIONS, f"option of `{command}`")
+        for name in re.findall(r"(?<![\w-])--?[A-Za-z-]+", cells[0])
+    }
+    assert told | {"--debug"} == options(server_program, command) | options(client_program, command)
 
 
 def test_each_option_of_run_is_explained() -> None:

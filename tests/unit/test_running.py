@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import signal
 import socket
 import struct
 import subprocess
@@ -16,7 +17,7 @@ import pytest
 from hyperion import running
 from hyperion.errors import ConfigError, NotRunningError, RefusedError, TemporaryError
 from hyperion.proto.operator import MAX_ANSWER_BYTES, Done, Refused, ReloadRequest, StatusRequest
-from hyperion.running import Running, ask, demand, find, holder, stale_pid, wait_until_gone
+from hyperion.running import Running, ask, demand, find, holder, stale_pid, terminate, wait_until_gone
 from hyperion.supervisor.residence import Residence
 
 NOBODY = 65_534
@@ -187,3 +188,21 @@ for what in (lambda: holder(directory), lambda: ask(directory, StatusRequest()))
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=False)
     assert done.stdout == "closed\nclosed\n", done.stderr
     residence.leave()
+
+
+def test_only_the_holder_of_the_lock_is_signalled(tmp_path: Path) -> None:
+    assert not terminate(tmp_path, signal.SIGTERM)
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as stranger:
+        (tmp_path / running.PID_FILE).write_text(f"{stranger.pid}\n")
+        assert not terminate(tmp_path, signal.SIGTERM)
+        residence = Residence.enter(tmp_path, "x")
+        received: list[int] = []
+        before = signal.signal(signal.SIGUSR2, lambda number, _: received.append(number))
+        assert terminate(tmp_path, signal.SIGUSR2)
+        signal.signal(signal.SIGUSR2, before)
+        assert received == [signal.SIGUSR2]
+        (tmp_path / running.PID_FILE).write_text("0")  # not known yet
+        assert not terminate(tmp_path, signal.SIGTERM)
+        residence.leave()
+        assert stranger.poll() is None
+        stranger.communicate(b"\n")

@@ -64,3 +64,39 @@ def test_a_short_answer_is_refused(answer: str) -> None:
 
 def test_eight_characters_are_enough() -> None:
     assert Secrets(lambda _: "éééééééé", {}).passphrase("P", "passphrase: ") == "éééééééé"
+
+
+def test_what_is_given_goes_before_all_else() -> None:
+    environ = {"V": "from the variable"}
+    secrets = Secrets(None, environ)
+    secrets.give("eight or more")
+    assert secrets.passphrase("V", "?") == "eight or more"
+    assert environ == {}  # although it was not needed, it is no longer to be seen
+    with pytest.raises(BadKeyError, match="fewer than 8"):
+        Secrets(None, {}).give("seven77")
+
+
+def test_what_one_process_fetched_the_next_one_knows() -> None:
+    asked: list[str] = []
+
+    def prompt(question: str) -> str:
+        asked.append(question)
+        return "typed by a person"
+
+    first = Secrets(prompt, {"V": "a variable"})
+    assert not first.taken
+    first.variable("V")
+    first.passphrase("MISSING", "who? ")
+    assert first.taken
+    second = Secrets(None, {})
+    second.restore(first.export())
+    assert second.variable("V") == "a variable"
+    assert second.passphrase("MISSING", "who? ") == "typed by a person"
+    assert asked == ["who? "]
+    assert not second.taken  # it is not in the environment of that process
+
+    first.give("given, not typed")
+    third = Secrets(None, {})
+    third.restore(first.export())
+    assert third.passphrase("MISSING", "another question") == "given, not typed"
+    assert "typed" not in repr(third)

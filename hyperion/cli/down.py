@@ -1,0 +1,85 @@
+"""``down``: asks the program that runs to end, waits until it has, and says so in the original's words.
+
+Knows what to do when it does not answer. Refuses to know where it comes from: under a service manager that is the one
+to ask (``service_manager``).
+"""
+
+import contextlib
+import signal
+import sys
+from pathlib import Path
+
+from hyperion.cli.output import say
+from hyperion.cli.service_manager import managed
+from hyperion.errors import NotRunningError, TemporaryError
+from hyperion.paths import Program, runtime_directory
+from hyperion.proto.operator import Done, StopRequest
+from hyperion.running import Running, demand, find, stale_pid, terminate, wait_until_gone
+from hyperion.supervisor.residence import clean_up
+
+#: How the original calls the two.
+LABELS: dict[Program, str] = {"server": "hyperion-server", "client": "hyperion"}
+
+#: Seconds that an end may take if the program cannot say so itself: the usual drain and the grace behind it.
+PATIENCE = 45.0
+#: Seconds after which a person is told what is waited for.
+SILENT_SECONDS = 1.0
+#: Seconds that a request to end may take to be answered.
+REQUEST_SECONDS = 5.0
+
+
+def run_down(program: Program, config_file: Path | None, *, now: bool, dry_run: bool) -> int:
+    """Returns 0 also if nothing ran: it is down, as was asked for. Raises ``TemporaryError`` if it does not end."""
+    label = LABELS[program]
+    unit = managed(program, config_file)
+    if unit is not None and unit.is_active():
+        return unit.stop(dry_run=dry_run)
+    running = find(program, config_file)
+    if running is None:
+        return _already_down(label, runtime_directory(program, config_file), dry_run=dry_run)
+    if dry_run:
+        how = "at once" if now else "when its streams have finished"
+        say(f"would stop {label} (pid {running.pid}) {how}")
+        return 0
+    patience = _ask(running, now=now)
+    if not wait_until_gone(running.directory, min(SILENT_SECONDS, patience)):
+        _explain(label, patience, now=now)
+        if not wait_until_gone(running.directory, patience):
+            raise TemporaryError(
+                f"{label} (pid {running.pid}) still runs after {patience:g} s",
+                hint=f"cut its streams with: {'hyperion-client' if program == 'client' else label} down --now",
+            )
+    say(f"{label} down (stopped pid {running.pid})")
+    return 0
+
+
+def _already_down(label: str, directory: Path, *, dry_run: bool) -> int:
+    stale = stale_pid(directory)
+    if stale is None or (not dry_run and not clean_up(directory)):
+        say(f"{label} is not running (no pid file)")
+    elif dry_run:
+        say(f"would clean up stale pid {stale}: {label} is not running")
+    else:
+        say(f"{label} was not running (cleaned up stale pid {stale})")
+    return 0
+
+
+def _ask(running: Running, *, now: bool) -> float:
+    """Seconds that the end may take."""
+    try:
+        answer = demand(running.directory, StopRequest(now=now), REQUEST_SECONDS)
+    except (NotRunningError, TemporaryError):
+        # It starts, it ends, or it hangs. The lock says whose process id it is.
+        terminate(running.directory, signal.SIGINT if now else signal.SIGTERM)
+        return PATIENCE
+    return answer.patience if isinstance(answer, Done) else PATIENCE
+
+
+def _explain(label: str, patience: float, *, now: bool) -> None:
+    if now:
+        return
+    with contextlib.suppress(OSError):
+        print(
+            f"{label}: streams may finish, at most {patience:.0f} s; --now cuts them, Ctrl-C stops waiting",
+            file=sys.stderr,
+        )

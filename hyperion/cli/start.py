@@ -1,0 +1,84 @@
+"""How a serving process was started: by hand, by a service manager, by ``up`` as its daemon, or by itself once more.
+
+Knows where secrets come from in each case, where the operator's desk is, and who wants to hear that it is ready.
+Refuses to know what is served.
+"""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from hyperion.cli.launch import Launch
+from hyperion.cli.loading import terminal_prompt
+from hyperion.config import Secrets
+from hyperion.errors import BadKeyError, UsageError
+from hyperion.paths import Program, runtime_directory
+from hyperion.supervisor.desk import DeskPlace
+
+#: Longest line read from ``--passphrase-fd``, bytes.
+MAX_PASSPHRASE_BYTES = 4_096
+
+#: Becomes the same program without what it was started with (``launch.restart_without_secrets``), if there is need.
+Restart = Callable[[Secrets, Path], None]
+
+
+class Start:
+    """One start. ``launch_fd``: the descriptor that ``up`` handed over, if it did."""
+
+    def __init__(
+        self,
+        program: Program,
+        config_file: Path | None,
+        *,
+        launch_fd: int | None = None,
+        passphrase_fd: int | None = None,
+        alone: bool = False,
+    ) -> None:
+        """``alone``: another program with the same configuration is an error. Raises ``HyperionError``."""
+        self._launch = None if launch_fd is None else Launch(launch_fd)
+        order = None if self._launch is None else self._launch.order
+        self.secrets = Secrets(terminal_prompt() if order is None else None)
+        if order is not None:
+            self.secrets.restore(order.secrets)
+        if passphrase_fd is not None:
+            self.secrets.give(read_passphrase(passphrase_fd))
+        self.runtime = runtime_directory(program, config_file) if order is None else Path(order.runtime)
+        self.log_path = None if order is None else order.log_path
+        self.is_daemon = order is not None and order.answers
+        self.desk = DeskPlace(self.runtime, required=alone or self.is_daemon)
+
+    def loaded(self, restart: Restart | None) -> None:
+        """The configuration was read: nobody is asked any more, and nothing of it stays in the environment."""
+        self.secrets.stop_asking()
+        if restart is not None:
+            restart(self.secrets, self.runtime)
+
+    def ready(self, listen: Sequence[str]) -> None:
+        """It serves."""
+        if self._launch is not None:
+            self._launch.ready(listen)
+
+    @contextmanager
+    def reporting(self) -> Iterator[None]:
+        """What ends the block before it was ready is told to whoever started us."""
+        if self._launch is None:
+            yield
+            return
+        with self._launch.reporting():
+            yield
+
+
+def read_passphrase(fd: int) -> str:
+    """The first line that comes from the descriptor, which is closed. Raises ``UsageError`` or ``BadKeyError``."""
+    try:
+        with os.fdopen(fd, "rb") as file:
+            line = file.readline(MAX_PASSPHRASE_BYTES + 1)
+    except OSError:
+        raise UsageError(f"--passphrase-fd {fd}: there is no such open descriptor") from None
+    if len(line) > MAX_PASSPHRASE_BYTES:
+        raise BadKeyError(f"--passphrase-fd {fd}: the line has more than {MAX_PASSPHRASE_BYTES} bytes")
+    try:
+        return line.removesuffix(b"\n").removesuffix(b"\r").decode("utf-8")
+    except UnicodeDecodeError:
+        raise BadKeyError(f"--passphrase-fd {fd}: the passphrase is not UTF-8") from None

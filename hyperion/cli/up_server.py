@@ -1,0 +1,56 @@
+"""``hyperion-server up``: a daemon, and the original's banner.
+
+Knows what a server's operator wants to know at the start.
+"""
+
+from pathlib import Path
+
+from hyperion.cli.launch import Launched
+from hyperion.cli.loading import load_server_config, server_path, terminal_prompt
+from hyperion.cli.output import say
+from hyperion.cli.start import read_passphrase
+from hyperion.cli.up import UpOptions, refuse_if_up, responsible_unit, show_plan, start_daemon
+from hyperion.config import Secrets, ServerConfig
+from hyperion.privileges import disable_core_dumps
+
+
+def run_up_server(options: UpOptions) -> int:
+    """Returns when the server is ready. Raises what loading raises, or the error that the server failed with."""
+    disable_core_dumps()
+    unit = responsible_unit(options)
+    refuse_if_up(options)
+    if unit is not None:
+        return unit.start(dry_run=options.dry_run)
+    path = server_path(options.config_file)
+    secrets = Secrets(terminal_prompt())
+    if options.passphrase_fd is not None:
+        secrets.give(read_passphrase(options.passphrase_fd))
+    # Here already, although the daemon reads it again: somebody watches, and can be asked.
+    config = load_server_config(path, secrets)
+    if options.dry_run:
+        return show_plan(options, path)
+    launched, log_path = start_daemon(options, path, secrets)
+    for line in banner(config, launched, log_path):
+        say(line)
+    return 0
+
+
+def banner(config: ServerConfig, launched: Launched, log_path: Path) -> list[str]:
+    """What a server that is up says of itself."""
+    lines = [f"hyperion-server up (pid {launched.pid}).", f"  listen: {', '.join(launched.listen) or config.listen}"]
+    if config.knock.enabled:
+        port = config.knock.port or config.listen.port
+        lines += [
+            f"  knock:  enabled on udp/{port}; the tunnel port answers only who has knocked",
+            "          drop all else in the firewall too: hyperion-server print-firewall shows the rules",
+        ]
+    else:
+        lines.append("  knock:  off; the tunnel port answers whoever the firewall lets in")
+    egress = ", ".join(map(str, sorted(config.egress))) or "deny-all (no ports allowed yet)"
+    return [
+        *lines,
+        f"  egress: {egress}",
+        f"  log:    {log_path}",
+        "  status: hyperion-server status",
+        "  stop:   hyperion-server down",
+    ]

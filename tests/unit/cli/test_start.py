@@ -1,0 +1,65 @@
+import os
+import socket
+from pathlib import Path
+
+import pytest
+
+from hyperion.cli.launch import LaunchOrder
+from hyperion.cli.start import MAX_PASSPHRASE_BYTES, Start, read_passphrase
+from hyperion.config import Secrets
+from hyperion.errors import BadKeyError, UsageError
+from tests.unit.cli.test_launch import frame
+
+
+def piped(data: bytes) -> int:
+    reader, writer = os.pipe()
+    os.write(writer, data)
+    os.close(writer)
+    return reader
+
+
+@pytest.mark.parametrize("data", [b"correct horse", b"correct horse\n", b"correct horse\r\nmore\n"])
+def test_the_first_line_is_the_passphrase(data: bytes) -> None:
+    fd = piped(data)
+    assert read_passphrase(fd) == "correct horse"
+    with pytest.raises(OSError, match="Bad file"):
+        os.fstat(fd)
+
+
+def test_what_is_no_passphrase() -> None:
+    with pytest.raises(BadKeyError, match="not UTF-8"):
+        read_passphrase(piped(b"\xff\xfe"))
+    with pytest.raises(BadKeyError, match="more than"):
+        read_passphrase(piped(b"x" * (MAX_PASSPHRASE_BYTES + 1)))
+    with pytest.raises(UsageError, match="no such open descriptor"):
+        read_passphrase(999)
+
+
+def test_by_hand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HYPERION_HOME", str(tmp_path))
+    start = Start("server", None, passphrase_fd=piped(b"correct horse\n"))
+    assert start.secrets.passphrase("V", "?") == "correct horse"
+    assert (start.runtime, start.desk.required, start.is_daemon) == (tmp_path / "run" / "server", False, False)
+    assert Start("server", None, alone=True).desk.required
+    restarted: list[tuple[Secrets, Path]] = []
+    start.loaded(lambda *given: restarted.append(given))
+    assert restarted == [(start.secrets, start.runtime)]
+    start.loaded(None)
+    with start.reporting():
+        start.ready(["x"])  # nobody waits
+
+
+@pytest.mark.parametrize("answers", [True, False])
+def test_as_a_daemon_and_again_without_secrets(answers: bool) -> None:
+    ours, theirs = socket.socketpair()
+    exported = {"variables": {"V": "correct horse"}, "answers": {}}
+    ours.sendall(frame(LaunchOrder(secrets=exported, runtime="/run/x", log_path="/l", answers=answers)))
+    start = Start("client", Path("/c"), launch_fd=theirs.detach())
+    assert start.secrets.passphrase("V", "?") == "correct horse"
+    assert (start.runtime, start.log_path) == (Path("/run/x"), "/l")
+    assert start.is_daemon == start.desk.required == answers
+    with start.reporting():
+        start.ready(["x"])
+    ours.settimeout(10)
+    assert bool(ours.recv(100)) == answers
+    ours.close()

@@ -1,0 +1,51 @@
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from hyperion.cli import up_server as module
+from hyperion.cli.launch import Launched
+from hyperion.cli.up import UpOptions
+from hyperion.cli.up_server import banner, run_up_server
+from hyperion.config import KnockSettings, Secrets, ServerConfig, load_server
+from hyperion.errors import BadKeyError, ConfigMissingError
+from tests.helpers.config_files import server_text
+
+
+@pytest.fixture
+def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("HYPERION_HOME", str(tmp_path))
+    (tmp_path / "server.toml").write_text(server_text(tmp_path))
+    return tmp_path / "server.toml"
+
+
+def config(path: Path) -> ServerConfig:
+    return load_server(path, Secrets(None, {}))
+
+
+def test_the_banner(path: Path) -> None:
+    assert banner(config(path), Launched(17, ["127.0.0.1:8443"]), Path("/l")) == [
+        "hyperion-server up (pid 17).",
+        "  listen: 127.0.0.1:8443",
+        "  knock:  off; the tunnel port answers whoever the firewall lets in",
+        "  egress: 22, 5432",
+        "  log:    /l",
+        "  status: hyperion-server status",
+        "  stop:   hyperion-server down",
+    ]
+    gated = replace(config(path), knock=KnockSettings(True, None, 30), egress=frozenset())
+    lines = banner(gated, Launched(17, []), Path("/l"))
+    assert "  knock:  enabled on udp/8443; the tunnel port answers only who has knocked" in lines
+    assert "  egress: deny-all (no ports allowed yet)" in lines
+
+
+def test_faults_are_found_before_anything_is_started(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "start_daemon", lambda *_: pytest.fail("it was started"))
+    options = UpOptions(program="server", config_file=None)
+    assert run_up_server(replace(options, dry_run=True)) == 0
+    (path.parent / "server.key").chmod(0o644)
+    with pytest.raises(BadKeyError):
+        run_up_server(options)
+    path.unlink()
+    with pytest.raises(ConfigMissingError):
+        run_up_server(options)
