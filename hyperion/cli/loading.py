@@ -5,11 +5,11 @@ import sys
 from getpass import getpass
 from pathlib import Path
 
+from hyperion.cli.usual_config import usual_config
 from hyperion.config import ClientConfig, Secrets, ServerConfig, load_client, load_server
 from hyperion.config.complaint import wrong
 from hyperion.config.secrets import Prompt
 from hyperion.errors import BadKeyError
-from hyperion.paths import CLIENT_CONFIG_NAME, SERVER_CONFIG_NAME, config_directory
 
 
 def terminal_prompt() -> Prompt | None:
@@ -36,13 +36,13 @@ def _ask(question: str) -> str:
 
 
 def server_path(given: Path | None) -> Path:
-    """The file given, else the one in the configuration directory."""
-    return given if given is not None else config_directory() / SERVER_CONFIG_NAME
+    """The file given, else the one in the usual place. Raises as ``usual_config``."""
+    return given if given is not None else usual_config("server")
 
 
 def client_path(given: Path | None) -> Path:
-    """The file given, else the one in the configuration directory."""
-    return given if given is not None else config_directory() / CLIENT_CONFIG_NAME
+    """The file given, else the one in the usual place. Raises as ``usual_config``."""
+    return given if given is not None else usual_config("client")
 
 
 def load_server_config(path: Path, secrets: Secrets) -> ServerConfig:

@@ -10,8 +10,8 @@ from hyperion.cli.start import Restart, Start
 from hyperion.cli.transparent_mode import obstacle
 from hyperion.config import ClientConfig
 from hyperion.config.forward import add_forwards, parse_forward
-from hyperion.config.socks import add_socks, parse_socks
 from hyperion.config.selection import only_servers
+from hyperion.config.socks import add_socks, parse_socks
 from hyperion.errors import UsageError
 from hyperion.loop import run
 from hyperion.privileges import disable_core_dumps
@@ -65,7 +65,9 @@ def run_client(
         start.loaded(restart)
         # Who asked for it to be up wants it also for nc and for SOCKS.
         if not (config.forwards or config.socks or tun or start.desk.required):
-            raise UsageError("nothing to forward", hint=f"add a [[forward]] to {path}, or -L 8080:SERVER:80, or -D 1080")
+            raise UsageError(
+                "nothing to forward", hint=f"add a [[forward]] to {path}, or -L 8080:SERVER:80, or -D 1080"
+            )
         options = ClientOptions(
             drain_timeout=drain_timeout,
             log=LogSettings(log_format, log_level),

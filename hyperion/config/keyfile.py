@@ -53,12 +53,21 @@ def write_secret(path: Path, text: str, *, replace: bool = False) -> None:
     create(path, text.encode("ascii"), replace=replace, hint=hint)
 
 
+def trusted_owners() -> set[int]:
+    """Users whose files we take for our own: ourselves, root, and for root the user who called ``sudo``."""
+    owners = {0, os.geteuid()}
+    caller = os.environ.get("SUDO_UID", "")
+    if os.geteuid() == 0 and caller.isascii() and caller.isdigit():
+        owners.add(int(caller))
+    return owners
+
+
 def _check(path: Path, status: os.stat_result) -> None:
     if not stat.S_ISREG(status.st_mode):
         raise BadKeyError(f"key file {path} is not a regular file")
     if not hasattr(os, "geteuid"):
         return  # Windows: rights are access lists, and mode bits mean nothing
-    if status.st_uid not in {0, os.geteuid()}:
+    if status.st_uid not in trusted_owners():
         raise BadKeyError(f"key file {path} belongs to another user", hint=f"chown {os.geteuid()} {path}")
     if status.st_mode & OTHERS:
         mode = stat.S_IMODE(status.st_mode)

@@ -19,7 +19,7 @@ from hyperion.config.knock import knock_order
 from hyperion.errors import ChildError, ConfigError, HyperionError
 from hyperion.events import CONFIG_RELOADED
 from hyperion.proto.control import ClientWorkerConfig, ForwardRule, LogSettings, TunnelState
-from hyperion.proto.operator import ClientAnswer, ForwardLine
+from hyperion.proto.operator import ClientAnswer, ForwardLine, TransparentLine
 from hyperion.supervisor.crew import Crew
 from hyperion.supervisor.desk import Desk, DeskPlace, closing, served
 from hyperion.supervisor.forwards import BoundForward, bind_forwards, close_unused
@@ -33,7 +33,7 @@ from hyperion.supervisor.socks import close_unused as close_unused_socks
 from hyperion.supervisor.spec import Spec, Timing
 from hyperion.supervisor.status_client import Known, client_status
 from hyperion.supervisor.stream_sockets import StreamSockets, callers, open_streams
-from hyperion.supervisor.transparent import Transparent
+from hyperion.supervisor.transparent import DEVICE_NAME, Transparent
 
 #: Forwards of one server: what is left of the sockets that one worker can be handed.
 MAX_FORWARDS = MAX_LISTENERS - 1
@@ -221,7 +221,20 @@ class Client:
                 phase=service.phase,
                 started_at=self._started_at,
                 log_path=self._options.log_path,
+                transparent=self._transparent_line(),
             )
+        )
+
+    def _transparent_line(self) -> TransparentLine:
+        if self._transparent is None:
+            return TransparentLine(state="off")
+        tun = self._config.tun
+        up = self._transparent.is_up
+        return TransparentLine(
+            state="up" if up else "down",
+            reason=None if up else "its device is away",
+            device=DEVICE_NAME,
+            address=f"{tun.address}/{tun.prefix}",
         )
 
     def refusal(self, error: ChildError) -> HyperionError:
