@@ -94,5 +94,5 @@ def _text(document: InitDocument) -> str:
     lines += ["", "admin public key:", f"    {document.public_key}", "shared salt:", f"    {document.salt}"]
     lines += ["", "next, on each server (--allow: the ports you want to reach there):", f"    {document.next_server}"]
     add, up = document.next_here
-    lines += ["next, here, with the line that it prints, and then:", f"    {add}", f"    {up}"]
+    lines += ["next, here (each server prints its first line ready to paste):", f"    {add}", f"    {up}"]
     return "\n".join(lines)

@@ -55,7 +55,7 @@ shared salt:
 
 next, on each server (--allow: the ports you want to reach there):
     hyperion-server init --salt {salt} --admin-key {public} --allow 22
-next, here, with the line that it prints, and then:
+next, here (each server prints its first line ready to paste):
     hyperion-client add-server NAME HOST PUBKEY
     hyperion-client up
 """
