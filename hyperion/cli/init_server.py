@@ -101,7 +101,7 @@ def check(order: Order) -> Plan:
     except KeyFormatError as error:
         raise BadKeyError(f"--admin-key: {error}", hint="it is what hyperion-client init or keygen printed") from None
     if order.admin_name is not None and not is_name(order.admin_name):
-        raise UsageError(f"--admin-name: expected {NAME_RULE}")
+        raise UsageError(f"--admin-name: expected {NAME_RULE}", hint="like alice")
     try:
         listen = Endpoint.parse(order.listen)
     except ValueError as error:

@@ -60,7 +60,7 @@ def run_add(config_file: Path | None, name: str, addr: str, pubkey: str, *, dry_
     """Adds a server with the next free fake address. Raises ``UsageError``, ``BadKeyError``, what reading raises, and
     ``CannotCreateError``; then the file is as it was."""
     if not is_name(name):
-        raise UsageError(f"NAME: expected {NAME_RULE}")
+        raise UsageError(f"NAME: expected {NAME_RULE}", hint="like web1")
     endpoint, public = parse_address(addr), _parse_key(pubkey)
     with _editing(client_path(config_file)) as (original, outline):
         if name in [server.name for server in outline.servers]:

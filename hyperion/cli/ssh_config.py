@@ -72,11 +72,12 @@ def run_ssh_config(config_file: Path | None, wish: Wish) -> int:
     """Prints the blocks, or keeps them in a part of the ssh configuration. Raises what reading the file raises,
     ``UsageError`` and ``CannotCreateError``; then nothing was written."""
     if wish.write and wish.remove:
-        raise UsageError("--write and --remove contradict each other")
+        raise UsageError("--write and --remove contradict each other", hint="leave one of them out")
     if not (wish.write or wish.remove) and (wish.file is not None or wish.dry_run):
-        raise UsageError("--file and --dry-run are for --write and --remove")
+        raise UsageError("--file and --dry-run are for --write and --remove", hint="add one of them")
     if wish.prefix and not _PLAIN_NAME.fullmatch(wish.prefix):
-        raise UsageError("--prefix: expected letters, digits and . _ @ + -, beginning with a letter or a digit")
+        what = "--prefix: expected letters, digits and . _ @ + -, beginning with a letter or a digit"
+        raise UsageError(what, hint="like hyp-")
     if wish.remove:
         return _remove(wish)
     path = client_path(config_file)

@@ -16,6 +16,9 @@ from hyperion.errors import UsageError
 #: Forwards listen where only this machine reaches them, unless the configuration says otherwise.
 LOOPBACK = "127.0.0.1"
 
+#: Where names can be seen, if none is close to what was typed.
+NAMES_HINT = "hyperion-client ls shows the names"
+
 #: Longest port, digits.
 _MAX_PORT_DIGITS = 5
 
@@ -52,7 +55,7 @@ def require_name(names: Sequence[str], name: str, path: Path) -> None:
     if name in names:
         return
     close = difflib.get_close_matches(name, names, n=1)
-    raise UsageError(f"no server {name} in {path}", hint=f"did you mean {close[0]}?" if close else None)
+    raise UsageError(f"no server {name} in {path}", hint=f"did you mean {close[0]}?" if close else NAMES_HINT)
 
 
 def _port(option: str, text: str, *, lowest: int) -> int:

@@ -112,7 +112,7 @@ def test_what_is_refused(
 ) -> None:
     found, out, err = init(capsys, *arguments)
     assert (found, out, err.splitlines()[0]) == (code, "", f"hyperion-server: error: {error}")
-    assert err.splitlines()[-1].startswith("hint: ") or "--admin-name" in arguments
+    assert err.splitlines()[-1].startswith("hint: ")
     assert not home.exists()
 
 

@@ -59,5 +59,5 @@ def test_an_unknown_server(config: ClientConfig) -> None:
     assert caught.value.hint == "did you mean web1?"
     with pytest.raises(UsageError) as caught:
         require_server(config, "zzz")
-    assert caught.value.hint is None
+    assert caught.value.hint == "hyperion-client ls shows the names"
     require_server(config, "db1")
