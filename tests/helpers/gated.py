@@ -6,14 +6,21 @@ in the supervisor's stead, so that it can end a grant between two dials.
 
 import asyncio
 import contextlib
+import hashlib
 import json
+import random
+import re
+import secrets
+import socket
+import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from bench import tunnel
 from bench.tunnel import make_key, program, quote
 from hyperion.config.keyfile import read_secret
 from hyperion.proto.connect import encode_request
@@ -21,16 +28,17 @@ from hyperion.proto.control import KnockOrder
 from hyperion.proto.control_knockd import GateState, Revoke
 from hyperion.proto.errors import RecordError
 from hyperion.proto.keys import PrivateKey, PublicKey
-from hyperion.proto.knock import derive_knock_key
+from hyperion.proto.knock import derive_knock_key, seal
 from hyperion.worker.connection import StreamOwner, TunnelConnection
 from hyperion.worker.connector import ConnectFailed, Connector, Step, Target, TunnelSession
 from tests.helpers.gate import service, until
-from tests.helpers.knockd_process import PORT, KnockdProcess, elements, load_table
+from tests.helpers.knockd_process import PORT, KnockdProcess, elements, load_table, send
 from tests.helpers.netns import Host, Topology
 from tests.helpers.program import Program
 
 #: Where the server's own service listens: it sends back what it gets.
 ECHO_PORT = 7_007
+FORWARD_LINE = re.compile(tunnel.FORWARD_LINE)
 PSK = bytes(range(32))
 PSK_TEXT = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
 
@@ -149,6 +157,28 @@ class Gated:
         (server,) = json.loads(out)["servers"]
         return status, server
 
+    def client(self, host: Host, address: str) -> tuple[Program, int]:
+        """``hyperion-client run`` in ``host``, and the port there that leads to the echo service."""
+        file = self.client_file(address, name=f"client-{host.role}")
+        command = [*program("client"), "run", "--config", str(file), "-L", f"web1:{ECHO_PORT}", "--log-format", "json"]
+        environment = {"HYPERION_HOME": str(self.directory / f"home-{host.role}")}
+        running = Program("hyperion-client", host.command(*command), environment=environment)
+        (line,) = running.wait_out(lambda line: FORWARD_LINE.match(line) is not None)
+        found = FORWARD_LINE.match(line)
+        assert found is not None
+        return running, int(found["port"])
+
+    def knock(self, host: Host, target: str, offset: int = 0, port: int = PORT, source: str = "") -> bytes:
+        """One genuine knock out of ``host``; the datagram."""
+        datagram = self.sealed(offset, port)
+        send(host, target, datagram, source=source)
+        return datagram
+
+    def sealed(self, offset: int = 0, port: int = PORT) -> bytes:
+        """A genuine knock of a clock that is ``offset`` seconds ahead."""
+        nonce, server = secrets.token_bytes(12), self.target.server_public
+        return seal(derive_knock_key(PSK), server, int(time.time()) + offset, port, nonce)
+
     def dial(self, host: Host, target: Target) -> Dial:
         """One dial out of ``host`` with the client's own connector."""
         return host.call(lambda: asyncio.run(dial(target)))
@@ -168,6 +198,79 @@ def gated(network: Topology, directory: Path, *, ttl: float = 20, one_shot: bool
     with service(network.server, ECHO_PORT), Gated(network, directory, ttl=ttl, one_shot=one_shot) as made:
         made.wait_ready()
         yield made
+
+
+class Transfer:
+    """Sends without end to a port of ``host`` that echoes, and hashes both ways. As a context manager it ends with the
+    proof that what came back is what was sent."""
+
+    def __init__(self, host: Host, port: int) -> None:
+        self._client = host.socket(socket.AF_INET, socket.SOCK_STREAM)
+        self._client.settimeout(30)
+        self._client.connect(("127.0.0.1", port))
+        self._stop = threading.Event()
+        self._hashes = hashlib.sha256(), hashlib.sha256()
+        self.sent = 0
+        self._received = 0
+        self._failure: OSError | None = None
+        self._threads = [threading.Thread(target=self._guarded, args=(each,)) for each in (self._send, self._receive)]
+
+    def __enter__(self) -> Self:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join(60)
+        self._client.close()
+        if error is None:
+            assert self._failure is None, self._failure
+            assert self.sent == self._received > 0
+            assert self._hashes[0].digest() == self._hashes[1].digest()
+
+    def _guarded(self, work: Callable[[], None]) -> None:
+        try:
+            work()
+        except OSError as error:
+            self._failure = error
+
+    def _send(self) -> None:
+        chance = random.Random(5)
+        while not self._stop.wait(0.02):
+            data = chance.randbytes(16 * 1024)
+            self._client.sendall(data)
+            self._hashes[0].update(data)
+            self.sent += len(data)
+        self._client.shutdown(socket.SHUT_WR)
+
+    def _receive(self) -> None:
+        while data := self._client.recv(65_536):
+            self._hashes[1].update(data)
+            self._received += len(data)
+
+
+class PacketsOut:
+    """Counts what ``host`` sends to any of ``addresses``, whatever it is, in the kernel: it misses none."""
+
+    def __init__(self, host: Host, *addresses: str) -> None:
+        self._host = host
+        self._total = 0
+        rules = [f"{'ip6' if ':' in each else 'ip'} daddr {each} counter" for each in addresses]
+        text = "\n".join(["table inet out {", "chain c {", "type filter hook output priority -400;", *rules, "}", "}"])
+        host.run("nft", "-f", "-", input=f"{text}\n")
+
+    def count(self) -> int:
+        """Since the last call, once it was quiet for a moment."""
+        time.sleep(0.3)
+        listing = json.loads(self._host.run("nft", "-j", "list", "table", "inet", "out"))
+        expressions = [part for item in listing["nftables"] for part in item.get("rule", {}).get("expr", ())]
+        total = sum(part["counter"]["packets"] for part in expressions if "counter" in part)
+        news, self._total = total - self._total, total
+        return int(news)
 
 
 class _FirstByte(StreamOwner):
