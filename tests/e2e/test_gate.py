@@ -16,6 +16,7 @@ from hyperion.proto.control_knockd import Admitted, KnockCounts
 from tests.helpers.gate import SCANS, SYN, connect, gets_in, scan, udp_scan, until
 from tests.helpers.gated import ECHO_PORT, Gated, PacketsOut, Transfer, gated
 from tests.helpers.knockd_process import PORT, KnockdProcess, elements, send
+from tests.helpers.mutations import mutated
 from tests.helpers.netns import Host, Topology, topology
 
 pytestmark = [pytest.mark.root, pytest.mark.needs("ip", "nft"), pytest.mark.timeout(120)]
@@ -193,23 +194,6 @@ def test_changed_knocks_open_nothing(server: Gated, network: Topology, count: in
     assert out.count() == 0
     assert [line for line in server.knockd.log() if line["event"]["code"] == "HYP9002E"] == []
     print(f"{count} changed knocks: {counts.verdicts}, {counts.dropped} lost in the queue")
-
-
-def mutated(right: bytes, other: bytes, chance: random.Random) -> bytes:
-    """Anything but ``right``."""
-    match chance.randrange(5):
-        case 0:
-            bit = chance.randrange(8 * len(right))
-            return right[: bit // 8] + bytes([right[bit // 8] ^ 1 << bit % 8]) + right[bit // 8 + 1 :]
-        case 1:
-            return right[: chance.randrange(len(right))]
-        case 2:
-            return right + chance.randbytes(chance.randrange(1, 60))
-        case 3:
-            cut = chance.randrange(5, 43)  # both begin alike
-            return right[:cut] + other[cut:]
-        case _:
-            return b"HVPK" + chance.randbytes(40)
 
 
 @pytest.mark.parametrize("count", [200, pytest.param(3_000, marks=pytest.mark.long)])

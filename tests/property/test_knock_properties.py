@@ -1,10 +1,15 @@
 """Knock and replay memory against anything Hypothesis can think of."""
 
+import random
+from collections import Counter
+
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hyperion.proto.knock import Knock, KnockTable, Verdict, derive_knock_key, open_knock, seal
 from hyperion.proto.replay import ReplayGuard
+from tests.helpers.mutations import mutated
 
 SERVER = bytes([7] * 32)
 KEY = derive_knock_key(bytes(32))
@@ -63,3 +68,18 @@ def test_bounds_hold(knocks: list[tuple[int, int]]) -> None:
             groups[group] = groups.get(group, 0) + 1
     assert len(guard) == sum(groups.values()) <= 20
     assert all(count <= 8 for count in groups.values())
+
+
+@pytest.mark.parametrize("count", [20_000, pytest.param(1_000_000, marks=pytest.mark.long)])
+@pytest.mark.timeout(300)
+def test_a_million_changed_knocks(count: int) -> None:
+    """Bits flipped, bytes cut and added, pieces of two knocks, noise of the right form: none accepted, none raises."""
+    chance, verdicts = random.Random(13), Counter[Verdict]()
+    right = [seal(KEY, SERVER, 1_000 + number, 8443, chance.randbytes(12)) for number in range(64)]
+    for number in range(count):
+        one, other = right[number % 64], right[(number + 7) % 64]
+        verdict, knock = open_knock(mutated(one, other, chance), TABLE)
+        assert knock is None
+        verdicts[verdict] += 1
+    assert verdicts.total() == count
+    assert set(verdicts) == {Verdict.WRONG_LENGTH, Verdict.WRONG_MAGIC, Verdict.NOT_AUTHENTIC}
