@@ -3,8 +3,8 @@
 The map, in the order in which modules may import each other:
 
 * ``proto``       the protocols as machines without input or output: bytes and time go in, bytes and events come out
-* base modules    ``errors log events flood config paths capabilities privileges service_user framing channel backoff``
-                  ``loop running firewall rendezvous``
+* base modules    ``errors log events flood config paths capabilities privileges service_user framing hosts``
+                  ``channel backoff loop running firewall rendezvous``
 * ``supervisor``  parent of all processes: configuration, secrets, listening sockets, restarts, signals
 * ``worker``      unprivileged children that carry traffic
 * ``cli``         ``hyperion-server`` and ``hyperion-client``

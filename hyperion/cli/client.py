@@ -145,7 +145,8 @@ def ssh_config(
     multiple=True,
     help="Also forward 127.0.0.1:LPORT (default: any free port) to RPORT of SERVER. Repeatable.",
 )
-@click.option("--tun", is_flag=True, help="Also give each server an address of its own; needs root or CAP_NET_ADMIN.")
+@options.tun
+@options.hosts
 @options.socks
 @options.drain_timeout
 @options.log
@@ -157,6 +158,8 @@ def run(
     config_file: Path | None,
     forwards: tuple[str, ...],
     tun: bool,
+    hosts: bool,
+    hosts_file: Path,
     socks: tuple[str, ...],
     gateway_ports: bool,
     drain_timeout: float,
@@ -180,6 +183,7 @@ def run(
             forwards,
             socks,
             tun=tun,
+            hosts=hosts_file if hosts else None,
             gateway_ports=gateway_ports,
             drain_timeout=drain_timeout,
             log_format=log_format,
@@ -302,6 +306,7 @@ def status(
 @options.only
 @options.foreground
 @click.option("--no-tun", is_flag=True, help="No transparent mode, although it would be possible.")
+@options.hosts
 @click.option("--no-wait", is_flag=True, help="Return when the client is ready, whatever the servers do.")
 @options.drain_timeout
 @options.log
@@ -333,7 +338,8 @@ def up(context: click.Context, /, foreground: bool, no_tun: bool, no_wait: bool,
             passphrase_fd=given["passphrase_fd"],
             arguments=arguments,
         )
-        return run_up_client(options, given["only"], wait=not no_wait, tun=not no_tun)
+        hosts = given["hosts_file"] if given["hosts"] else None
+        return run_up_client(options, given["only"], wait=not no_wait, tun=not no_tun, hosts=hosts)
 
     return action
 
@@ -349,8 +355,12 @@ def down(config_file: Path | None, now: bool, dry_run: bool) -> Action:
     def action() -> int:
         # Here, because --help does not need it.
         from hyperion.cli.down import run_down  # noqa: PLC0415
+        from hyperion.cli.transparent_mode import forget_names  # noqa: PLC0415
 
-        return run_down("client", config_file, now=now, dry_run=dry_run)
+        code = run_down("client", config_file, now=now, dry_run=dry_run)
+        if not dry_run:
+            forget_names()
+        return code
 
     return action
 

@@ -9,6 +9,7 @@ import click
 
 from hyperion import __version__
 from hyperion.cli.border import Caller
+from hyperion.hosts import HOSTS_FILE
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -166,3 +167,23 @@ only = click.option("--only", metavar="NAME,...", callback=_names, help="Just th
 
 #: Defaults of options that ``up`` passes on only if they were asked for.
 DEFAULTS: Mapping[str, object] = {"drain_timeout": 30.0, "log_level": "info"}
+
+
+def hosts(command: Command) -> Command:
+    """``--hosts``, and which file the names go to."""
+    file = click.option(
+        "--hosts-file",
+        type=click.Path(path_type=Path),
+        default=HOSTS_FILE,
+        metavar="FILE",
+        help="Where --hosts writes. [default: /etc/hosts]",
+    )
+    names = click.option(
+        "--hosts", is_flag=True, help="In transparent mode, keep the servers' names (web1.hyperion) in /etc/hosts."
+    )
+    return names(file(command))
+
+
+tun = click.option(
+    "--tun", is_flag=True, help="Transparent mode: an address for each server; needs root or CAP_NET_ADMIN."
+)

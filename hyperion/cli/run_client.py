@@ -7,7 +7,7 @@ from hyperion import log
 from hyperion.cli.loading import client_path, load_client_config
 from hyperion.cli.output import forget_output, say
 from hyperion.cli.start import Restart, Start
-from hyperion.cli.transparent_mode import obstacle
+from hyperion.cli.transparent_mode import prepare
 from hyperion.config import ClientConfig
 from hyperion.config.forward import add_forwards, parse_forward
 from hyperion.config.selection import only_servers
@@ -33,6 +33,7 @@ def run_client(
     socks: Sequence[str] = (),
     *,
     tun: bool = False,
+    hosts: Path | None = None,
     gateway_ports: bool = False,
     drain_timeout: float,
     log_format: str,
@@ -44,9 +45,10 @@ def run_client(
 ) -> int:
     """Loads the configuration, adds ``forwards`` as of ``-L`` and ``socks`` as of ``-D``, starts the log, and forwards.
 
-    ``tun``: transparent mode as well; ``only``: just these servers; ``start``: how this process came to be (default: by
-    hand); ``restart``: how it gets rid of a secret in its environment (default: not at all). Raises what loading
-    raises, ``UsageError`` and ``RefusedError``, before anything is started.
+    ``tun``: transparent mode as well; ``hosts``: with the servers' names in that file; ``only``: just these servers;
+    ``start``: how this process came to be (default: by hand); ``restart``: how it gets rid of a secret in its
+    environment (default: not at all). Raises what loading raises, ``UsageError`` and ``RefusedError``, before anything
+    is started.
     """
     disable_core_dumps()
     extra = [parse_forward(text) for text in forwards]
@@ -59,8 +61,7 @@ def run_client(
         return only_servers(config, only)
 
     with start.reporting():
-        if tun and (error := obstacle()) is not None:
-            raise error
+        prepare(tun=tun, hosts=hosts)
         config = load()
         start.loaded(restart)
         # Who asked for it to be up wants it also for nc and for SOCKS.
@@ -78,6 +79,7 @@ def run_client(
             desk=start.desk,
             log_path=start.log_path,
             transparent=tun,
+            hosts=hosts,
         )
         return _serve_logged(config, options, serve)
 

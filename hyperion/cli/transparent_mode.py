@@ -4,12 +4,18 @@ Knows the packages of the ``tun`` extra by name and the one right that is needed
 client is to work without them.
 """
 
+import contextlib
 import sys
 from importlib.util import find_spec
+from pathlib import Path
 
 from hyperion.capabilities import Capability
 from hyperion.errors import HyperionError, RefusedError, UsageError
+from hyperion.hosts import HOSTS_FILE, write
 from hyperion.privileges import held
+
+#: Where the kernel shows the device of a client that runs in transparent mode.
+DEVICE = Path("/sys/class/net/hyperion0")
 
 #: Modules of the ``tun`` extra.
 NEEDED = ("pytun", "pyroute2")
@@ -28,3 +34,29 @@ def obstacle() -> HyperionError | None:
             "transparent mode needs CAP_NET_ADMIN", hint="start it as root, or with AmbientCapabilities=CAP_NET_ADMIN"
         )
     return None
+
+
+def prepare(*, tun: bool, hosts: Path | None) -> None:
+    """Raises what stands in the way of what was asked for; takes away names that a client which was killed left behind.
+
+    ``hosts``: the file that is to hold names, if there are to be any.
+    """
+    if hosts is not None and not tun:
+        raise UsageError("--hosts needs --tun", hint="the names stand for addresses of transparent mode")
+    if not tun:
+        return
+    if (error := obstacle()) is not None:
+        raise error
+    if hosts is None:
+        forget_names()
+
+
+def forget_names(path: Path = HOSTS_FILE) -> None:
+    """No name of ours is in the hosts file any more, unless a client runs that put them there.
+
+    As far as we may write it: who is not root left none behind either.
+    """
+    if DEVICE.exists():
+        return
+    with contextlib.suppress(HyperionError):
+        write((), path)

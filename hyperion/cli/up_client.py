@@ -20,7 +20,7 @@ from hyperion.cli.up import UpOptions, refuse_if_up, responsible_unit, show_plan
 from hyperion.cli.view_client import client_lines, client_summary
 from hyperion.config import ClientConfig, Secrets
 from hyperion.config.selection import only_servers
-from hyperion.errors import ConfigError, HyperionError
+from hyperion.errors import ConfigError, HyperionError, UsageError
 from hyperion.privileges import disable_core_dumps
 from hyperion.proto.operator import ClientStatus, TunnelLine
 
@@ -36,10 +36,13 @@ SETTLED = frozenset({"up", "down", "restarting", "failed"})
 Look = Callable[[], ClientStatus]
 
 
-def run_up_client(options: UpOptions, only: Sequence[str], *, wait: bool = True, tun: bool = False) -> int:
+def run_up_client(
+    options: UpOptions, only: Sequence[str], *, wait: bool = True, tun: bool = False, hosts: Path | None = None
+) -> int:
     """Returns when the client is ready and each server is up or has failed once (not, if not ``wait``).
 
-    ``tun``: transparent mode as well, if nothing stands in its way; what does is told, and the rest runs.
+    ``tun``: transparent mode as well, if nothing stands in its way; what does is told, and the rest runs. ``hosts``:
+    the file that gets the servers' names; asked for, they are not left out in silence.
 
     0 if all are up, 4 if not. Raises what loading raises, or the error that the client failed with.
     """
@@ -59,8 +62,11 @@ def run_up_client(options: UpOptions, only: Sequence[str], *, wait: bool = True,
             f"{path}: there is no server to reach", hint="add one: hyperion-client add-server NAME HOST[:PORT] PUBKEY"
         )
     hindrance = obstacle() if tun else None
+    if hosts is not None and (not tun or hindrance is not None):
+        raise hindrance or UsageError("--hosts without transparent mode", hint="leave out --no-tun")
     if tun and hindrance is None:
-        options = replace(options, arguments=[*options.arguments, "--tun"])
+        named = [] if hosts is None else ["--hosts", "--hosts-file", str(hosts.absolute())]
+        options = replace(options, arguments=[*options.arguments, "--tun", *named])
     if options.dry_run:
         return show_plan(options, path)
     launched, log_path = start_daemon(options, path, secrets)

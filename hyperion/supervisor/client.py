@@ -55,6 +55,8 @@ class ClientOptions:
     announce_socks: Callable[[list[str]], None] | None = None
     #: Fake addresses for the servers, over a TUN device: needs CAP_NET_ADMIN, which is permitted but not in effect.
     transparent: bool = False
+    #: With it: the hosts file that gets the servers' names for as long as we run.
+    hosts: Path | None = None
     #: Directory for the sockets that ``nc`` looks for; ``None``: there are none.
     runtime: Path | None = None
     entry: str = "hyperion.worker.main:client_worker"
@@ -137,7 +139,7 @@ class Client:
         self._crew: Crew | None = None
         self._started_at = time.time()
         self._streams: StreamSockets | None = None
-        self._transparent = Transparent(config) if options.transparent else None
+        self._transparent = Transparent(config, options.hosts) if options.transparent else None
         try:
             if options.runtime is not None:
                 self._streams = open_streams(options.runtime, required=bool(config.socks))

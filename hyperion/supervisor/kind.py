@@ -12,6 +12,7 @@ import msgspec
 
 from hyperion.capabilities import Capability, Rights
 from hyperion.proto.control import ClientWorkerConfig, Message, WorkerToSupervisor
+from hyperion.proto.control_keeper import KeeperToSupervisor
 from hyperion.proto.control_knockd import KnockdToSupervisor
 from hyperion.proto.control_tund import TundToSupervisor
 from hyperion.supervisor.conversation import Conversation, HelperConversation, WorkerConversation
@@ -71,5 +72,14 @@ TUND = Kind(
     msgspec.msgpack.Decoder(TundToSupervisor),
     _helper_conversation,
     rights=frozenset({Capability.NET_ADMIN}),
+    longest_wait=HELPER_LONGEST_WAIT,
+)
+
+#: Holds names in the hosts file. It needs to own the file, and no capability.
+HOSTS_KEEPER = Kind(
+    "hosts keeper",
+    msgspec.msgpack.Decoder(KeeperToSupervisor),
+    _helper_conversation,
+    rights=frozenset(),
     longest_wait=HELPER_LONGEST_WAIT,
 )

@@ -9,13 +9,16 @@ Nothing here outlives its process: the device goes with tund, the listeners with
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Network
+from pathlib import Path
 
 from hyperion import log
 from hyperion.config import ClientConfig, ServerEntry
 from hyperion.config.fake_ipv6 import PREFIX, ipv6_beside
 from hyperion.errors import CannotCreateError, ChildError, ConfigError, HyperionError, RefusedError
 from hyperion.events import DEVICE_DOWN, DEVICE_UP
+from hyperion.hosts import host_name
 from hyperion.proto.control import DeviceDown, DeviceUp, Fault, Listeners, Message, Ready, TunnelState, WantPort
+from hyperion.proto.control_keeper import HostNames
 from hyperion.proto.control_tund import (
     DeviceMade,
     DeviceSettings,
@@ -26,11 +29,12 @@ from hyperion.proto.control_tund import (
     WantListener,
 )
 from hyperion.supervisor.crew import Crew
-from hyperion.supervisor.kind import TUND
+from hyperion.supervisor.kind import HOSTS_KEEPER, TUND
 from hyperion.supervisor.spec import Spec
 
 DEVICE_NAME = "hyperion0"
 HELPER = "tund"
+HOSTS_HELPER = "hosts"
 
 #: Of a worker that has not told yet, or is gone.
 NOTHING = Listeners(closed=False, ports=())
@@ -50,9 +54,13 @@ class _Worker:
 
 
 class Transparent:
-    """The device that ``config`` asks for, and the servers behind it. ``entry``: the module that tund is."""
+    """The device that ``config`` asks for, and the servers behind it.
 
-    def __init__(self, config: ClientConfig, *, entry: str = "hyperion.tund") -> None:
+    ``hosts``: a hosts file that is to hold their names. ``entry``: the module that tund is.
+    """
+
+    def __init__(self, config: ClientConfig, hosts: Path | None = None, *, entry: str = "hyperion.tund") -> None:
+        self._hosts = hosts
         self.settings = device_settings(config)
         #: Of tund, as last reported.
         self.counts: Mapping[str, int] = {}
@@ -82,6 +90,8 @@ class Transparent:
                 ended=self._tund_ended,
             )
         )
+        if (keeper := self._keeper()) is not None:
+            crew.add(keeper)
 
     def employ(self, spec: Spec) -> Spec:
         """``spec`` of a worker that is about to be added: from now on it speaks for its server, and no other."""
@@ -107,6 +117,8 @@ class Transparent:
             self._tell_tund(ForgetTarget(name))
         for name in self._addresses:
             self._show(name)
+        if (keeper := self._keeper()) is not None and self._crew is not None and keeper.name in self._crew.helpers:
+            self._crew.update(keeper, keeper.config)
 
     def refusal(self, error: ChildError) -> HyperionError:
         """``error`` in tund's own words, if it was tund that could not start."""
@@ -115,6 +127,26 @@ class Transparent:
             return error
         what, _, hint = fault.reason.removesuffix(")").partition(" (hint: ")
         return _REFUSALS[fault.exit_code](f"transparent mode: {what}", hint=hint or None)
+
+    # --- names
+
+    def _keeper(self) -> Spec | None:
+        if self._hosts is None:
+            return None
+        pairs = [(name, address) for name, addresses in self._addresses.items() for address in addresses]
+        names = tuple((address, known) for name, address in pairs if (known := host_name(name)) is not None)
+        return Spec(
+            name=HOSTS_HELPER,
+            process_name="hyp-hosts",
+            entry="hyperion.tund.hosts_keeper",
+            config=HostNames(str(self._hosts), names),
+            kind=HOSTS_KEEPER,
+            heard=self._heard_keeper,
+        )
+
+    def _heard_keeper(self, message: Message) -> None:
+        if isinstance(message, Fault):
+            self._fault = message
 
     # --- tund
 

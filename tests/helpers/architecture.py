@@ -23,6 +23,7 @@ BASE_MODULES = frozenset(
         "firewall",
         "flood",
         "framing",
+        "hosts",
         "log",
         "loop",
         "paths",

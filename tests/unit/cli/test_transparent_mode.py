@@ -1,9 +1,13 @@
 """What stands in the way of transparent mode."""
 
+from pathlib import Path
+
 import pytest
 
 from hyperion.cli import transparent_mode
-from hyperion.cli.transparent_mode import obstacle
+from hyperion.cli.transparent_mode import forget_names, obstacle, prepare
+from hyperion.errors import RefusedError, UsageError
+from hyperion.hosts import write
 
 
 def test_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -32,3 +36,28 @@ def test_another_system(monkeypatch: pytest.MonkeyPatch) -> None:
     found = obstacle()
     assert found is not None
     assert "Linux" in str(found)
+
+
+def test_names_need_addresses() -> None:
+    with pytest.raises(UsageError, match="--tun"):
+        prepare(tun=False, hosts=Path("hosts"))
+    prepare(tun=False, hosts=None)
+
+
+def test_an_obstacle_is_raised(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transparent_mode, "obstacle", lambda: RefusedError("no"))
+    with pytest.raises(RefusedError):
+        prepare(tun=True, hosts=None)
+
+
+def test_names_that_were_left_behind_go(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    file = tmp_path / "hosts"
+    file.write_text("127.0.0.1 localhost\n", encoding="utf-8")
+    write([("10.99.0.10", "web1.hyperion")], file)
+    monkeypatch.setattr(transparent_mode, "DEVICE", tmp_path)
+    forget_names(file)
+    assert "web1" in file.read_text(encoding="utf-8")  # a client runs
+    monkeypatch.setattr(transparent_mode, "DEVICE", tmp_path / "none")
+    forget_names(file)
+    forget_names(tmp_path / "none")
+    assert file.read_text(encoding="utf-8") == "127.0.0.1 localhost\n"

@@ -1,0 +1,23 @@
+"""Messages between the supervisor and a keeper: a child that holds a change to this machine, and takes it back when the
+supervisor says so or is gone.
+
+Two closed unions, as in ``proto.control``, whose framing, limits and common words they share.
+"""
+
+from hyperion.proto.control import Fault, Message, Pulse, Ready, Stop
+
+__all__ = ["Fault", "HostNames", "KeeperToSupervisor", "Pulse", "Ready", "Stop", "SupervisorToKeeper"]
+
+
+class HostNames(Message, frozen=True, tag="host-names"):
+    """Our part of the hosts file at ``path``: pairs of address and name.
+
+    The first message, and again after a reload.
+    """
+
+    path: str
+    names: tuple[tuple[str, str], ...]
+
+
+SupervisorToKeeper = HostNames | Stop
+KeeperToSupervisor = Ready | Pulse | Fault
