@@ -3,8 +3,9 @@
 import contextlib
 import getpass
 import os
+import shlex
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from bench.peers import LOOPBACK, free_port, write_private
@@ -21,16 +22,41 @@ TIMEOUT = 60
 class OpenSsh:
     """A running sshd and the command lines that reach it."""
 
-    def __init__(self, directory: Path, port: int) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        port: int,
+        host: str = LOOPBACK,
+        settings: Mapping[str, str] | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        """``host``, further ``settings`` and the ``environment``: of the clients."""
         self.port = port
         self._directory = directory
+        self._host = host
+        self._settings = dict(settings or {})
+        self._environment = None if environment is None else dict(environment)
+
+    def by(self, proxy_command: str, host: str, environment: Mapping[str, str]) -> "OpenSsh":
+        """The same sshd, reached as ``host`` through a command."""
+        return OpenSsh(self._directory, self.port, host, {"ProxyCommand": proxy_command}, environment)
+
+    def command(self) -> str:
+        """``ssh`` with its options, for programs that start it (``GIT_SSH_COMMAND``)."""
+        return shlex.join(["ssh", *self._options()])
+
+    def address(self, host: str | None = None) -> str:
+        """Whom to log in as, and where; ``host``: if not where this one leads."""
+        return f"{getpass.getuser()}@{host or self._host}"
 
     def ssh(
-        self, port: int, command: str, data: bytes = b"", host: str = LOOPBACK
+        self, port: int, command: str, data: bytes = b"", host: str | None = None
     ) -> subprocess.CompletedProcess[bytes]:
         """A session through ``port``; ``data`` is its standard input."""
-        words = ["ssh", *self._options(), "-p", str(port), f"{getpass.getuser()}@{host}", command]
-        return subprocess.run(words, input=data, capture_output=True, timeout=TIMEOUT, check=False)
+        words = ["ssh", *self._options(), "-p", str(port), self.address(host), command]
+        return subprocess.run(
+            words, input=data, capture_output=True, timeout=TIMEOUT, check=False, env=self._environment
+        )
 
     def through(
         self, program: str, config: Path, words: Sequence[str], data: bytes = b""
@@ -52,15 +78,22 @@ class OpenSsh:
         """Host keys that ``through`` met."""
         return self._directory / "met"
 
-    def upload(self, port: int, source: Path, target: Path, host: str = LOOPBACK) -> None:
+    def upload(self, port: int, source: Path, target: Path, host: str | None = None) -> None:
         self._copy(port, str(source), self._remote(target, host))
 
-    def download(self, port: int, source: Path, target: Path, host: str = LOOPBACK) -> None:
+    def download(self, port: int, source: Path, target: Path, host: str | None = None) -> None:
         self._copy(port, self._remote(source, host), str(target))
 
     def _copy(self, port: int, source: str, target: str) -> None:
         words = ["scp", "-q", *self._options(), "-P", str(port), source, target]
-        done = subprocess.run(words, capture_output=True, timeout=TIMEOUT, check=False, stdin=subprocess.DEVNULL)
+        done = subprocess.run(
+            words,
+            capture_output=True,
+            timeout=TIMEOUT,
+            check=False,
+            stdin=subprocess.DEVNULL,
+            env=self._environment,
+        )
         assert done.returncode == 0, done.stderr.decode()
 
     def _options(self) -> list[str]:
@@ -70,13 +103,14 @@ class OpenSsh:
             "IdentitiesOnly": "yes",
             "StrictHostKeyChecking": "yes",
             "UserKnownHostsFile": str(self._directory / "known_hosts"),
+            **self._settings,
         }
         options = [part for name, value in settings.items() for part in ("-o", f"{name}={value}")]
         return ["-F", "none", "-c", AES128_GCM, "-i", str(self._directory / "user"), *options]
 
-    @staticmethod
-    def _remote(path: Path, host: str) -> str:
-        return f"{getpass.getuser()}@{f'[{host}]' if ':' in host else host}:{path}"
+    def _remote(self, path: Path, host: str | None) -> str:
+        bracketed = f"[{host}]" if host is not None and ":" in host else host
+        return f"{self.address(bracketed)}:{path}"
 
 
 @contextlib.contextmanager
