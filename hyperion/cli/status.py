@@ -13,7 +13,7 @@ import msgspec
 
 from hyperion.cli.options import DEFAULT_INTERVAL
 from hyperion.cli.output import say
-from hyperion.cli.style import Line, is_terminal, paint, terminal_width, wants_color
+from hyperion.cli.style import Line, is_terminal, paint, piece, terminal_width, wants_color
 from hyperion.cli.view_client import client_lines, client_summary
 from hyperion.cli.view_server import server_lines, server_summary
 from hyperion.errors import NotRunningError, TemporaryError
@@ -58,11 +58,17 @@ def run_status(
         return watch_terminal(look, lambda status, width: lines_of(status, width, verbose=verbose), interval)
     if watch:
         return _watch_lines(look, interval, as_json=as_json or as_lines)
-    status = look()
+    status, advice = look(), None
+    if status.state == "down":
+        # Here, because the configuration is slow to load, and one that runs needs not be asked for its own.
+        from hyperion.cli.status_down import down  # noqa: PLC0415
+
+        status, advice = down(program, config_file)
     if as_json or as_lines:
         say(msgspec.json.encode(status).decode())
     else:
-        print_lines(lines_of(status, terminal_width(), verbose=verbose))
+        lines = lines_of(status, terminal_width(), verbose=verbose)
+        print_lines(lines if advice is None else [*lines, [piece(advice)]])
     return exit_code(status)
 
 

@@ -26,7 +26,8 @@ SKEW_WARNING_MS = 5_000
 def client_lines(status: ClientStatus, *, width: int | None = None, verbose: bool = False) -> list[Line]:
     """All of it. ``width``: columns of the terminal; ``verbose``: also forwards and the servers' own words."""
     if status.state == "down":
-        return [[piece("hyperion: down", "bad")]]
+        configured = [[piece(f"servers: {status.servers_total}")]] if status.servers_total else []
+        return [[piece("hyperion: down", "bad")], *configured]
     lines: list[Line] = [_first(status), _second(status), _transparent(status)]
     if status.servers:
         rows = [_row(server, status.at) for server in status.servers]

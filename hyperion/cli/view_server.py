@@ -66,11 +66,19 @@ def _settings(status: ServerStatus) -> list[Line]:
     if status.gate is not None:
         lines.append(_gate(status.gate))
     if status.admins or status.state != "down":
-        lines.append(_admins(status.admins))
+        lines.append(_admins(status.admins, running=status.state != "down"))
     if status.listen is not None:
-        egress = ", ".join(map(str, status.egress)) or "deny-all (no ports allowed yet)"
-        lines.append([piece(f"egress: {egress}")])
+        lines.append(_egress(status))
     return lines
+
+
+def _egress(status: ServerStatus) -> Line:
+    """One list if all have the same; else one for each admin."""
+    if all(admin.ports == status.egress for admin in status.admins):
+        return [piece(f"egress: {', '.join(map(str, status.egress)) or 'deny-all (no ports allowed yet)'}")]
+    named = [f"{admin.name}: {', '.join(map(str, admin.ports)) or 'none'}" for admin in status.admins[:SHOWN_ADMINS]]
+    more = len(status.admins) - SHOWN_ADMINS
+    return [piece("egress: " + "; ".join(named) + (f"; and {more} more" if more > 0 else ""))]
 
 
 def _gate(gate: GateLine) -> Line:
@@ -89,14 +97,14 @@ def _gate(gate: GateLine) -> Line:
     return line
 
 
-def _admins(admins: list[AdminLine]) -> Line:
+def _admins(admins: list[AdminLine], *, running: bool) -> Line:
     line = [piece(f"admins: {len(admins)}")]
     here = [admin for admin in admins if admin.sessions]
     if here:
         named = ", ".join(f"{admin.name} ({units.count(admin.sessions, 'session')})" for admin in here[:SHOWN_ADMINS])
         more = f" and {len(here) - SHOWN_ADMINS} more" if len(here) > SHOWN_ADMINS else ""
         line.append(piece(f", connected: {named}{more}"))
-    elif admins:
+    elif admins and running:
         line.append(piece(", none connected", "dim"))
     return line
 

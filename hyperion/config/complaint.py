@@ -19,9 +19,20 @@ MAX_SHOWN_CHARS = 60
 MAX_SHOWN_INTEGER = 2**63
 
 #: Keys whose values are never shown, not even when their type is wrong. The names of variables are among them, because
-#: people write the secret itself there.
+#: people write the secret itself there; and ``source`` of ``[key]``, where "passphrase" looks like a question.
 HIDDEN_KEYS = frozenset(
-    {"env_var", "value", "passphrase_env", "salt", "key_env", "key_value", "admin_pubkeys", "pubkey", "server_pubkey"}
+    {
+        "source",
+        "env_var",
+        "value",
+        "passphrase_env",
+        "salt",
+        "key_env",
+        "key_value",
+        "admin_pubkeys",
+        "pubkey",
+        "server_pubkey",
+    }
 )
 
 # Base64 of 32 bytes, or their hexadecimal form.

@@ -31,7 +31,12 @@ def test_exit_codes(state: str, code: int) -> None:
 def test_not_running(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run_status("client", None) == 3
     assert run_status("server", None) == 3
-    assert capsys.readouterr().out == "hyperion: down\nhyperion-server: down\n"
+    assert capsys.readouterr().out.splitlines() == [
+        "hyperion: down",
+        f"no configuration file {home}/hyperion.toml; make one with: hyperion-client init",
+        "hyperion-server: down",
+        f"no configuration file {home}/server.toml; make one with: hyperion-server init",
+    ]
     assert run_status("client", None, as_json=True) == 3
     document = json.loads(capsys.readouterr().out)
     assert (document["schema"], document["program"], document["state"]) == (

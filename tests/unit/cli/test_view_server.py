@@ -50,13 +50,14 @@ def test_not_running_but_configured() -> None:
         "hyperion-server: down",
         "listen: 0.0.0.0:8443",
         "knock:  enabled on udp/8443",
-        "admins: 1, none connected",
+        "admins: 1",
         "egress: deny-all (no ports allowed yet)",
     ]
 
 
 def test_the_first_lines_are_the_originals() -> None:
-    assert text(server_lines(status())) == [
+    same = [AdminLine(name=admin.name, fingerprint="", ports=[22, 5432], sessions=admin.sessions) for admin in ADMINS]
+    assert text(server_lines(status(admins=same))) == [
         "hyperion-server: UP (pid 17)",
         "listen: 0.0.0.0:8443",
         "knock:  off",
@@ -102,3 +103,9 @@ def test_the_summary() -> None:
     assert server_summary(status(workers=WORKERS, state="degraded", reason="worker 1 is not up")) == (
         "degraded (worker 1 is not up): 1 of 2 workers up, 2 sessions, gate off"
     )
+
+
+def test_admins_with_ports_of_their_own() -> None:
+    assert text(server_lines(status()))[4] == "egress: alice: 22; bob: none"
+    many = [AdminLine(name=str(number), fingerprint="", ports=[]) for number in range(10)]
+    assert text(server_lines(status(admins=many)))[4].endswith("; 7: none; and 2 more")

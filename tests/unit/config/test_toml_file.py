@@ -74,7 +74,7 @@ def test_what_is_no_toml(tmp_path: Path, text: str | bytes, expected: str) -> No
         (
             'source = "value"',
             'source = "vault"',
-            '[key] source: expected one of "env", "file", "passphrase", "value", got "vault"',
+            '[key] source: expected one of "env", "file", "passphrase", "value", got a text',
         ),
         ("[22, 5432]", "22", "[egress] allow: expected a list, got 22"),
         ("[22, 5432]", "[22, 70000]", "[egress] allow #2: expected a port from 1 to 65535, got 70000"),
@@ -126,7 +126,7 @@ def test_what_is_wrong_with_a_server_file(tmp_path: Path, old: str, new: str, ex
         (
             'source = "value"',
             'source = "file"',
-            '[key] source: expected one of "env", "passphrase", "value", got "file"',
+            '[key] source: expected one of "env", "passphrase", "value", got a text',
         ),
         (
             "[key]",
