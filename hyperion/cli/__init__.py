@@ -3,7 +3,8 @@
 * ``server`` and ``client``  the programs: their commands and options
 * ``run_server`` and ``run_client``, ``doctor``, ``keygen``, ``print_firewall``  one file for each command
 * ``init_server`` and ``init_client``  the first files of a machine (``first_files``, ``own_address``)
-* ``servers`` (``add-server``, ``rm-server``) and ``ls``; ``diff`` for ``--dry-run``
+* ``servers`` (``add-server``, ``rm-server``), ``admins`` (``add-admin``, ``rm-admin``), ``ls``
+* ``editing`` and ``diff``  what those have in common
 * ``ssh_config``  hosts for ssh, kept in a ``fence``
 * ``complete``  for the tab key
 * ``options``  what several commands share; ``gate_options`` and ``gate_rules`` those about the firewall

@@ -108,6 +108,69 @@ def run(
     return action
 
 
+@program.command("add-admin")
+@options.config("server.toml")
+@click.argument("name")
+@click.argument("pubkey")
+@click.option("--allow", metavar="PORTS", help="Ports this admin may reach, like 22,5432. [default: those of [egress]]")
+@click.option("--expires", metavar="WHEN", help="When this admin is out: 2027-01-31, 2027-01-31T18:00:00Z, 12h or 90d.")
+@options.dry_run
+@options.json("hyperion.add-admin/1")
+@options.debug
+def add_admin(
+    config_file: Path | None,
+    name: str,
+    pubkey: str,
+    allow: str | None,
+    expires: str | None,
+    dry_run: bool,
+    as_json: bool,
+) -> Action:
+    """Let one more admin in, under a NAME for logs and status."""
+
+    def action() -> int:
+        # Here, because cryptography and tomlkit are slow to load.
+        from hyperion.cli.admins import Newcomer, run_add  # noqa: PLC0415
+
+        return run_add(config_file, Newcomer(name, pubkey, allow, expires), dry_run=dry_run, as_json=as_json)
+
+    return action
+
+
+@program.command("rm-admin")
+@options.config("server.toml")
+@click.argument("name", metavar="NAME|FINGERPRINT")
+@options.dry_run
+@options.json("hyperion.rm-admin/1")
+@options.debug
+def rm_admin(config_file: Path | None, name: str, dry_run: bool, as_json: bool) -> Action:
+    """Let an admin in no more; a reload then cuts the sessions that are open."""
+
+    def action() -> int:
+        # Here, because cryptography and tomlkit are slow to load.
+        from hyperion.cli.admins import run_remove  # noqa: PLC0415
+
+        return run_remove(config_file, name, dry_run=dry_run, as_json=as_json)
+
+    return action
+
+
+@program.command()
+@options.config("server.toml")
+@options.json("hyperion.admins/1")
+@options.debug
+def admins(config_file: Path | None, as_json: bool) -> Action:
+    """List who may come in, where to, and until when."""
+
+    def action() -> int:
+        # Here, because cryptography and tomlkit are slow to load.
+        from hyperion.cli.admins import run_admins  # noqa: PLC0415
+
+        return run_admins(config_file, as_json=as_json)
+
+    return action
+
+
 @program.command()
 @click.argument("shell", type=click.Choice(complete.SHELLS))
 @options.debug

@@ -11,20 +11,20 @@ from pathlib import Path
 
 import msgspec
 
-from hyperion import running
 from hyperion.cli.diff import diff
+from hyperion.cli.editing import editing, put, runs, text_of
 from hyperion.cli.loading import client_path
 from hyperion.cli.output import say
-from hyperion.config.edit import NewServer, add_server, remove_server
+from hyperion.config.edit import add_section, remove_sections
 from hyperion.config.endpoint import Endpoint
 from hyperion.config.fake_ip import next_free
 from hyperion.config.forward import require_name
 from hyperion.config.name import NAME_RULE, is_name
 from hyperion.config.outline import ClientOutline, ServerOutline, outline_client
-from hyperion.config.safe_file import Original, locked, read_original, rewrite
+from hyperion.config.safe_file import Original
 from hyperion.config.schema import ClientFile
 from hyperion.config.toml_file import parse
-from hyperion.errors import BadKeyError, ConfigError, ConfigMissingError, InternalError, RefusedError, UsageError
+from hyperion.errors import BadKeyError, ConfigError, UsageError
 from hyperion.proto.keys import KeyFormatError, PublicKey
 
 ADD_SCHEMA = "hyperion.add-server/1"
@@ -70,29 +70,22 @@ def run_add(config_file: Path | None, name: str, addr: str, pubkey: str, *, dry_
             raise ConfigError(
                 f"{outline.path}: no free virtual IP left in the tun subnet", hint="make [tun] prefix smaller, like 16"
             )
-        new = NewServer(name, str(endpoint), str(public), str(virtual_ip))
-        text = add_server(_text(original), new)
+        new = {"name": name, "addr": str(endpoint), "server_pubkey": str(public), "virtual_ip": str(virtual_ip)}
+        text = add_section(text_of(original), "server", new)
         if dry_run:
-            say(diff(outline.path, _text(original), text))
+            say(diff(outline.path, text_of(original), text))
             return 0
         pool_size = parse(outline.path, original.content, ClientFile).pool_size
         entry = ServerOutline(name, endpoint, public, pool_size, virtual_ip)
         _write(original, text, outline, (*outline.servers, entry))
-    runs = _runs(config_file)
+    known = runs("client", config_file)
     if as_json:
-        document = AddDocument(
-            name=name,
-            addr=new.addr,
-            server_pubkey=new.server_pubkey,
-            virtual_ip=new.virtual_ip,
-            config=str(outline.path),
-            running=runs,
-        )
+        document = AddDocument(**new, config=str(outline.path), running=known)
         say(msgspec.json.encode(document).decode())
         return 0
-    say(f"added server {name} ({new.addr}) as {new.virtual_ip}")
-    say(f"once it is up: ssh user@{new.virtual_ip}")
-    say(f"next: hyperion-client {'reload' if runs else 'up'}")
+    say(f"added server {name} ({endpoint}) as {virtual_ip}")
+    say(f"once it is up: ssh user@{virtual_ip}")
+    say(f"next: hyperion-client {'reload' if known else 'up'}")
     return 0
 
 
@@ -105,18 +98,18 @@ def run_remove(config_file: Path | None, name: str, *, with_forwards: bool, dry_
         if forwards and not with_forwards:
             where = ", ".join(str(forward.local) for forward in forwards)
             raise UsageError(f"forwards lead to {name}: {where}", hint="--forwards removes them as well")
-        text = remove_server(_text(original), name)
+        text = remove_sections(remove_sections(text_of(original), "forward", "server", name), "server", "name", name)
         if dry_run:
-            say(diff(outline.path, _text(original), text))
+            say(diff(outline.path, text_of(original), text))
             return 0
         _write(original, text, outline, tuple(server for server in outline.servers if server.name != name))
-    runs = _runs(config_file)
+    known = runs("client", config_file)
     if as_json:
-        document = RemoveDocument(name=name, forwards=len(forwards), config=str(outline.path), running=runs)
+        document = RemoveDocument(name=name, forwards=len(forwards), config=str(outline.path), running=known)
         say(msgspec.json.encode(document).decode())
         return 0
     say(f"removed server {name}{f' and {len(forwards)} forwards' if forwards else ''}")
-    if runs:
+    if known:
         say("next: hyperion-client reload")
     return 0
 
@@ -143,17 +136,9 @@ def _parse_key(text: str) -> PublicKey:
 
 @contextlib.contextmanager
 def _editing(path: Path) -> Iterator[tuple[Original, ClientOutline]]:
-    """The file as it is now; until the block ends no other command of ours changes it."""
-    if not path.exists():
-        raise ConfigMissingError(f"no configuration file {path}", hint="hyperion-client init makes one")
-    with locked(read_original(path).path.parent):
-        original = read_original(path)
+    """The file, locked, and what it says."""
+    with editing(path, "client") as original:
         yield original, outline_client(path, parse(path, original.content, ClientFile))
-
-
-def _text(original: Original) -> str:
-    """Its lines as they end, its byte order mark if there is one."""
-    return original.content.decode("utf-8")
 
 
 def _write(original: Original, text: str, before: ClientOutline, servers: tuple[ServerOutline, ...]) -> None:
@@ -162,19 +147,12 @@ def _write(original: Original, text: str, before: ClientOutline, servers: tuple[
     names = {server.name for server in servers}
     forwards = tuple(forward for forward in before.forwards if forward.server in names)
 
-    def check(content: bytes) -> None:
+    rest = forwards, before.socks, before.knock, before.tun
+
+    def says(content: bytes) -> bool:
         found = outline_client(before.path, parse(before.path, content, ClientFile))
         told = [(server.name, server.endpoint, server.public_key, server.pool_size) for server in found.servers]
         wanted = [(server.name, server.endpoint, server.public_key, server.pool_size) for server in servers]
-        if told != wanted or (found.forwards, found.knock, found.tun) != (forwards, before.knock, before.tun):
-            raise InternalError(f"{before.path}: the edit would not say what it should", hint="nothing was changed")
+        return told == wanted and (found.forwards, found.socks, found.knock, found.tun) == rest
 
-    rewrite(original, text.encode("utf-8"), check)
-
-
-def _runs(config_file: Path | None) -> bool:
-    """Whether a client runs with this file, as far as we may know."""
-    try:
-        return running.find("client", config_file) is not None
-    except RefusedError:
-        return True
+    put(before.path, original, text, says)

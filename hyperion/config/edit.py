@@ -1,15 +1,14 @@
-"""Edits of the client's file: one server more, one less. Pure: text goes in, text comes out.
+"""Edits of a configuration file: one section more, one less. Pure: text goes in, text comes out.
 
 Every other byte stays, comments above all. tomlkit writes what is new, but does not remove: it takes a comment for the
 end of the section above it, where people put it on top of the section below. So sections are found here, line by line.
 
-A file that holds its servers as a list of inline tables is left to a person.
+A file that holds such sections as a list of inline tables is left to a person.
 """
 
 import re
 import tomllib
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import tomlkit
@@ -28,63 +27,45 @@ _PIECE = re.compile(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class NewServer:
-    """The values of a ``[[server]]`` as they are written."""
-
-    name: str
-    addr: str
-    server_pubkey: str
-    virtual_ip: str
-
-    def values(self) -> dict[str, str]:
-        """By key, in the order of the file."""
-        return {
-            "name": self.name,
-            "addr": self.addr,
-            "server_pubkey": self.server_pubkey,
-            "virtual_ip": self.virtual_ip,
-        }
-
-
-def add_server(text: str, server: NewServer) -> str:
-    """``text`` with one more section at its end. Raises ``ConfigError`` if that is not possible in this file."""
+def add_section(text: str, kind: str, values: dict[str, Any]) -> str:
+    """``text`` with one more ``[[kind]]`` at its end. Raises ``ConfigError`` if that is not possible in this file."""
     before = _tables(text)
-    section = tomlkit.dumps({"server": [server.values()]}).strip("\n") + "\n"
+    section = tomlkit.dumps({kind: [values]}).strip("\n") + "\n"
     newline = "\r\n" if "\r\n" in text else "\n"
     gap = "" if not text else newline if text.endswith("\n") else newline * 2
     result = text + gap + section.replace("\n", newline)
-    expected = before | {"server": [*before.get("server", []), server.values()]}
-    return _proven(result, expected)
+    return _proven(result, before | {kind: [*before.get(kind, []), values]}, kind)
 
 
-def remove_server(text: str, name: str) -> str:
-    """``text`` without the server called ``name``, the comment on top of it, and the forwards that lead to it. Raises
+def remove_sections(text: str, kind: str, key: str, value: str) -> str:
+    """``text`` without each ``[[kind]]`` whose ``key`` is ``value``, and without the comment on top of it. Raises
     ``ConfigError`` if that is not possible in this file."""
     before = _tables(text)
+    if kind not in before:
+        return text
     lines = text.splitlines(keepends=True)
-    _cut(lines, before, "server", lambda each: each["name"] == name)
-    expected = dict(before)
-    for kind, key in (("server", "name"), ("forward", "server")):
-        if kind == "forward":
-            lines = _again(lines)
-            _cut(lines, before, kind, lambda each: each["server"] == name)
-        if kind in before:
-            expected[kind] = [each for each in before[kind] if each[key] != name]
-            if not expected[kind]:
-                del expected[kind]
+    _cut(lines, before, kind, lambda each: each[key] == value)
+    left = [each for each in before[kind] if each[key] != value]
+    expected = {name: table for name, table in before.items() if name != kind} | ({kind: left} if left else {})
     rest = "".join(lines)
     # Not more blank lines at the end than there were.
-    return _proven(rest if text.endswith(("\n\n", "\n\r\n")) else _one_newline(rest), expected)
+    return _proven(rest if text.endswith(("\n\n", "\n\r\n")) else _one_newline(rest), expected, kind)
+
+
+def remove_from_list(text: str, section: str, key: str, value: str) -> str:
+    """``text`` without ``value`` in the list ``key`` of ``[section]``. Raises ``ConfigError`` as the others."""
+    before = _tables(text)
+    document = tomlkit.parse(text)
+    items: Any = document[section][key]
+    for place in reversed([place for place, each in enumerate(items) if each == value]):
+        del items[place]
+    left = [each for each in before[section][key] if each != value]
+    return _proven(tomlkit.dumps(document), before | {section: before[section] | {key: left}}, section)
 
 
 def _one_newline(text: str) -> str:
     stripped = text.rstrip("\r\n")
     return text[: len(stripped)] + ("\r\n" if text[len(stripped) :].startswith("\r") else text[len(stripped) :][:1])
-
-
-def _again(lines: list[str]) -> list[str]:
-    return "".join(lines).splitlines(keepends=True)
 
 
 def _cut(lines: list[str], tables: dict[str, Any], kind: str, goes: Callable[[dict[str, Any]], bool]) -> None:
@@ -140,14 +121,14 @@ def _tables(text: str) -> dict[str, Any]:
     return tomllib.loads(text.removeprefix("\ufeff"))
 
 
-def _proven(text: str, expected: dict[str, Any]) -> str:
+def _proven(text: str, expected: dict[str, Any], kind: str) -> str:
     """``text``, if it says what it should."""
     try:
         found: dict[str, Any] | None = _tables(text)
     except tomllib.TOMLDecodeError:
         found = None
     if found != expected:
-        raise _left_to_a_person("server")
+        raise _left_to_a_person(kind)
     return text
 
 

@@ -184,7 +184,7 @@ def test_an_edit_that_would_say_something_else_is_not_made(
     capsys: pytest.CaptureFixture[str], home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = text(home)
-    monkeypatch.setattr(servers, "add_server", lambda old, new: old.replace("db1", "db2"))
+    monkeypatch.setattr(servers, "add_section", lambda old, kind, new: old.replace("db1", "db2"))
     code, out, err = run(capsys, *ADD)
     assert (code, out) == (70, "")
     assert "the edit would not say what it should\nhint: nothing was changed" in err

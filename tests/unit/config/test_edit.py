@@ -4,10 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hyperion.config.edit import NewServer, add_server, remove_server
+from hyperion.config.edit import add_section, remove_from_list, remove_sections
 from hyperion.errors import ConfigError
 
-NEW = NewServer("new", "h:1", "key", "10.99.0.10")
+NEW = {"name": "new", "addr": "h:1", "server_pubkey": "key", "virtual_ip": "10.99.0.10"}
 SECTION = '[[server]]\nname = "new"\naddr = "h:1"\nserver_pubkey = "key"\nvirtual_ip = "10.99.0.10"\n'
 
 FILE = '''\
@@ -40,6 +40,15 @@ server = "db1"
 
 # the end
 '''
+
+
+def add_server(text: str, values: dict[str, str]) -> str:
+    return add_section(text, "server", values)
+
+
+def remove_server(text: str, name: str) -> str:
+    """As ``rm-server --forwards`` does it."""
+    return remove_sections(remove_sections(text, "forward", "server", name), "server", "name", name)
 
 
 def test_one_more_changes_no_byte_before_it() -> None:
@@ -89,7 +98,7 @@ COMMENTS = st.lists(st.sampled_from(["", "# [[server]]", "# x", "#", '# """', "#
 def test_whatever_stands_around_it(names: list[str], comments: list[str]) -> None:
     text = f"{comments[-1]}\na = 1\n"
     for name, comment in zip(names, comments, strict=False):
-        text = add_server(f"{text}{comment}\n", NewServer(name, "h:1", "[[server]]", '"""'))
+        text = add_server(f"{text}{comment}\n", {"name": name, "addr": "[[server]]", "server_pubkey": '"""'})
     for place, name in enumerate(names):
         text = remove_server(text, name)
         left = tomllib.loads(text).get("server", [])
@@ -115,3 +124,29 @@ def test_inline_tables_are_left_to_a_person(text: str) -> None:
 def test_other_ways_to_write_a_heading(heading: str) -> None:
     text = f"a = 1\n\n{heading}\nname = 'web1'\n"
     assert remove_server(text, "web1") == "a = 1\n"
+
+
+LIST = """\
+[identity]
+# who may come in
+admin_pubkeys = [
+    "a", # alice
+    "b", # bob
+]  # all
+[[admin]]
+name = "c"
+"""
+
+
+def test_one_less_in_a_list() -> None:
+    left = remove_from_list(LIST, "identity", "admin_pubkeys", "a")
+    assert tomllib.loads(left) == {"identity": {"admin_pubkeys": ["b"]}, "admin": [{"name": "c"}]}
+    assert "# who may come in\n" in left
+    assert "# bob\n" in left
+    assert left.endswith(']  # all\n[[admin]]\nname = "c"\n')
+    assert tomllib.loads(remove_from_list(left, "identity", "admin_pubkeys", "b"))["identity"] == {"admin_pubkeys": []}
+
+
+def test_what_is_not_there_is_not_missed() -> None:
+    assert remove_sections(FILE, "socks", "listen", "x") == FILE
+    assert remove_sections(FILE, "server", "name", "x") == FILE
