@@ -111,6 +111,8 @@ class Connector:
         self.target = target
         self.clock = ServerClock(None if target.knock is None else target.knock.skew_ms)
         self._make_socket = make_socket
+        #: seconds from the last SYN to its answer
+        self._round_trip: float | None = None
         self._knocker = (
             None
             if target.knock is None
@@ -168,7 +170,10 @@ class Connector:
         knocks = Knocks(self._knocker)
         try:
             with knocks:
-                return await Race(tried.addresses, knocks, self._make_socket).run()
+                race = Race(tried.addresses, knocks, self._make_socket, self._round_trip)
+                sock = await race.run()
+                self._round_trip = race.round_trip
+                return sock
         finally:
             tried.note_knocks(knocks, began)
 

@@ -18,6 +18,7 @@ import itertools
 import socket
 import struct
 import sys
+import time
 from collections.abc import Iterator, Sequence
 
 from hyperion.worker.addresses import Address
@@ -44,18 +45,33 @@ _RESET_AT_CLOSE = struct.pack("ii", 1, 0)
 Attempt = asyncio.Task[socket.socket]
 
 
-def moments() -> Iterator[float]:
-    """When the attempts with a knock begin, seconds from the first one."""
+def moments(round_trip: float | None = None) -> Iterator[float]:
+    """When the attempts with a knock begin, seconds from the first one.
+
+    ``round_trip`` in seconds, if it is known: an answer that is still on its way is no reason to knock again, and a
+    knock too many leaves a gate open that lets in one connection for each.
+    """
+    patience = 0.0 if round_trip is None else min(GRAIN + 1.5 * round_trip, LATE_INTERVAL)
     at = 0.0
     for interval in itertools.chain(FIRST_INTERVALS, itertools.repeat(INTERVAL)):
         yield at
-        at += interval if at < QUICK_SECONDS else LATE_INTERVAL
+        at += max(interval, patience) if at < QUICK_SECONDS else LATE_INTERVAL
 
 
 class Race:
-    """One dial. ``knocks`` is None where there is no gate: then each address is tried once."""
+    """One dial. ``knocks`` is None where there is no gate: then each address is tried once.
 
-    def __init__(self, addresses: Sequence[Address], knocks: Knocks | None, make_socket: MakeSocket) -> None:
+    ``round_trip``: seconds from a SYN to its answer; what is known of it before, and of the winner's after it.
+    """
+
+    def __init__(
+        self,
+        addresses: Sequence[Address],
+        knocks: Knocks | None,
+        make_socket: MakeSocket,
+        round_trip: float | None = None,
+    ) -> None:
+        self.round_trip = round_trip
         self._alive = list(addresses)
         self._knocks = knocks
         self._make_socket = make_socket
@@ -91,7 +107,7 @@ class Race:
 
     def _starts(self) -> Iterator[float]:
         if self._knocks is not None:
-            return moments()
+            return moments(self.round_trip)
         return iter([place * ADDRESS_DELAY for place in range(len(self._alive))])
 
     def _begin(self, at: float) -> None:
@@ -113,7 +129,9 @@ class Race:
         try:
             sock.setblocking(False)
             self._leave_from_where_we_knocked(sock, address)
+            began = time.monotonic()
             await asyncio.get_running_loop().sock_connect(sock, address.sockaddr)
+            self.round_trip = time.monotonic() - began
         except BaseException:
             sock.close()
             raise

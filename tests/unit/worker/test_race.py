@@ -118,8 +118,20 @@ def test_the_schedule_is_dense_at_first_and_bounded() -> None:
     assert {round(b - a, 6) for a, b in itertools.pairwise(later)} == {1.0}
 
 
+def test_on_a_long_path_an_answer_is_waited_for() -> None:
+    def first(round_trip: float) -> list[float]:
+        return [round(at, 6) for at in itertools.islice(moments(round_trip), 4)]
+
+    assert first(0.0) == [0.0, 0.02, 0.06, 0.15]
+    assert first(0.1) == [0.0, 0.16, 0.32, 0.48]
+    assert first(0.3) == [0.0, 0.46, 0.92, 1.38]
+    assert first(30.0) == [0.0, 1.0, 2.0, 3.0]
+
+
 async def test_without_a_gate_one_attempt_is_enough(listener: socket.socket, sockets: Sockets) -> None:
-    sock = await Race([of(listener)], None, sockets).run()
+    race = Race([of(listener)], None, sockets)
+    sock = await race.run()
+    assert 0 < (race.round_trip or 0) < 1
     assert sock.getpeername() == listener.getsockname()
     assert sockets.made == [sock]
     assert not sock.getblocking()
