@@ -306,6 +306,7 @@ def status(
 @options.only
 @options.foreground
 @click.option("--no-tun", is_flag=True, help="No transparent mode, although it would be possible.")
+@options.socks
 @options.hosts
 @click.option("--no-wait", is_flag=True, help="Return when the client is ready, whatever the servers do.")
 @options.drain_timeout
@@ -327,10 +328,11 @@ def up(context: click.Context, /, foreground: bool, no_tun: bool, no_wait: bool,
 
     def action() -> int:
         # Here, because the configuration is slow to load, and --help does not need it.
-        from hyperion.cli.up import UpOptions, run_arguments  # noqa: PLC0415
+        from hyperion.cli.up import UpOptions, run_arguments, socks_arguments  # noqa: PLC0415
         from hyperion.cli.up_client import run_up_client  # noqa: PLC0415
 
         arguments = run_arguments(given, "only", "drain_timeout", "log_level")
+        arguments += socks_arguments(given["socks"], gateway_ports=given["gateway_ports"])
         options = UpOptions(
             program="client",
             config_file=given["config_file"],

@@ -17,6 +17,7 @@ from hyperion.cli.options import DEFAULTS
 from hyperion.cli.output import say
 from hyperion.cli.service_manager import Unit, managed
 from hyperion.config import Secrets
+from hyperion.config.socks import parse_socks
 from hyperion.errors import CannotCreateError, UsageError
 from hyperion.paths import Program, log_file, runtime_directory
 from hyperion.running import TITLES, find
@@ -94,6 +95,14 @@ def run_arguments(given: Mapping[str, Any], *names: str) -> list[str]:
         text = ",".join(value) if isinstance(value, tuple) else f"{value}"
         arguments += [f"--{name.replace('_', '-')}", text]
     return arguments
+
+
+def socks_arguments(listeners: Sequence[str], *, gateway_ports: bool) -> list[str]:
+    """``-D`` for ``run``. Raises ``UsageError`` for one that it would refuse, while somebody is there to read it."""
+    for text in listeners:
+        parse_socks(text, gateway_ports=gateway_ports)
+    arguments = [part for text in listeners for part in ("--socks", text)]
+    return [*arguments, "--gateway-ports"] if listeners and gateway_ports else arguments
 
 
 def open_log(path: Path) -> int:

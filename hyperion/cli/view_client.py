@@ -29,6 +29,8 @@ def client_lines(status: ClientStatus, *, width: int | None = None, verbose: boo
         configured = [[piece(f"servers: {status.servers_total}")]] if status.servers_total else []
         return [[piece("hyperion: down", "bad")], *configured]
     lines: list[Line] = [_first(status), _second(status), _transparent(status)]
+    if status.socks:
+        lines.append([piece(f"SOCKS at {', '.join(status.socks)}")])
     if status.servers:
         rows = [_row(server, status.at) for server in status.servers]
         table = columns(HEADER, rows, limit=width, keep=KEPT)

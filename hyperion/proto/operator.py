@@ -179,6 +179,8 @@ class ClientStatus(Document, frozen=True):
     servers_up: int = 0
     servers_total: int = 0
     transparent: TransparentLine | None = None
+    #: where it listens for SOCKS clients
+    socks: list[str] = []
     servers: list[TunnelLine] = []
 
 

@@ -224,6 +224,7 @@ class Client:
                 started_at=self._started_at,
                 log_path=self._options.log_path,
                 transparent=self._transparent_line(),
+                socks=[each.address for each in self._socks],
             )
         )
 

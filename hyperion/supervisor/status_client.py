@@ -38,6 +38,7 @@ def client_status(
     started_at: float,
     log_path: str | None,
     transparent: TransparentLine | None = None,
+    socks: Sequence[str] = (),
 ) -> ClientStatus:
     """The whole document; servers worst first, else in the order of the file."""
     lines = [tunnel_line(server, known[server.name], forwards.get(server.name, ())) for server in config.servers]
@@ -55,6 +56,7 @@ def client_status(
         servers_up=up,
         servers_total=len(lines),
         transparent=transparent,
+        socks=list(socks),
         servers=lines,
     )
 

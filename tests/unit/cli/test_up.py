@@ -7,7 +7,15 @@ import pytest
 
 from hyperion.cli import up as module
 from hyperion.cli.service_manager import Unit
-from hyperion.cli.up import UpOptions, open_log, refuse_if_up, responsible_unit, run_arguments, show_plan
+from hyperion.cli.up import (
+    UpOptions,
+    open_log,
+    refuse_if_up,
+    responsible_unit,
+    run_arguments,
+    show_plan,
+    socks_arguments,
+)
 from hyperion.errors import CannotCreateError, UsageError
 from hyperion.supervisor.residence import AlreadyRunningError, Residence
 
@@ -19,6 +27,14 @@ def test_arguments_are_passed_on_only_if_they_were_asked_for() -> None:
     assert run_arguments(given, *given) == [
         *("--workers", "3", "--drain-timeout", "5.0", "--log-level", "debug", "--only", "a,b")
     ]
+
+
+def test_socks_is_judged_before_there_is_a_daemon() -> None:
+    assert socks_arguments((), gateway_ports=True) == []
+    assert socks_arguments(("1080", "[::1]:0"), gateway_ports=False) == ["--socks", "1080", "--socks", "[::1]:0"]
+    assert socks_arguments(("0.0.0.0:1",), gateway_ports=True) == ["--socks", "0.0.0.0:1", "--gateway-ports"]
+    with pytest.raises(UsageError, match="other hosts could use your tunnels"):
+        socks_arguments(("0.0.0.0:1",), gateway_ports=False)
 
 
 def test_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -91,6 +91,11 @@ def test_transparent_mode() -> None:
     assert text(client_lines(status(transparent=on)))[2] == "tun device hyperion0 at 10.99.0.1/24"
 
 
+def test_socks() -> None:
+    assert "SOCKS at 127.0.0.1:1080, [::1]:1080" in text(client_lines(status(socks=["127.0.0.1:1080", "[::1]:1080"])))
+    assert not [line for line in text(client_lines(status())) if "SOCKS" in line]
+
+
 def test_a_phase_is_told() -> None:
     assert text(client_lines(status(UP, state="draining")))[1] == "draining: 1 of 1 server up, for 2 h 5 min"
 
