@@ -1,4 +1,4 @@
-"""What a shell may complete: names of servers, read straight from the file, and the scripts that shells want.
+"""What a shell may complete: names of servers and admins, read straight from the file; and the scripts that shells want.
 
 Runs at each press of the tab key, so it imports nothing slow, and it never complains: whatever is wrong with the file,
 there is then nothing to complete. Only names are looked at.
@@ -10,7 +10,7 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem, ShellComplete, get_completion_class
 
-from hyperion.paths import CLIENT_CONFIG_NAME, config_directory
+from hyperion.paths import CLIENT_CONFIG_NAME, SERVER_CONFIG_NAME, config_directory
 
 SHELLS = ("bash", "zsh", "fish")
 
@@ -41,17 +41,32 @@ class ServerNames(ServerName):
         return [CompletionItem(before + comma + item.value) for item in found if item.value not in before.split(",")]
 
 
+class AdminName(click.ParamType[str]):
+    """The name of an admin of the server's configuration; any text, as above."""
+
+    name = "admin"
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        """The names that begin so."""
+        given = ctx.params.get("config_file")
+        path = given if isinstance(given, Path) else config_directory() / SERVER_CONFIG_NAME
+        return [CompletionItem(name) for name in _names(path, "admin") if name.startswith(incomplete)]
+
+
 def server_names(config_file: Path | None) -> list[str]:
-    """In the order of the file; none if it cannot be read."""
+    """In the order of the client's file; none if it cannot be read."""
+    return _names(config_file if config_file is not None else config_directory() / CLIENT_CONFIG_NAME, "server")
+
+
+def _names(path: Path, kind: str) -> list[str]:
     import tomllib  # noqa: PLC0415 - only for the tab key, and every command loads this module
 
-    path = config_file if config_file is not None else config_directory() / CLIENT_CONFIG_NAME
     try:
         with path.open("rb") as file:
             table: Any = tomllib.loads(file.read(_MAX_FILE_BYTES).decode("utf-8-sig"))
     except (OSError, ValueError, RecursionError):
         return []
-    sections = table.get("server", [])
+    sections = table.get(kind, [])
     found = (
         [section.get("name") for section in sections if isinstance(section, dict)] if isinstance(sections, list) else []
     )

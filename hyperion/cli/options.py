@@ -9,6 +9,7 @@ import click
 
 from hyperion import __version__
 from hyperion.cli.border import Caller
+from hyperion.cli.complete import ServerNames
 from hyperion.hosts import HOSTS_FILE
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -163,7 +164,13 @@ def _names(_context: click.Context, _parameter: click.Parameter, value: str | No
     return () if value is None else tuple(name for name in value.split(",") if name)
 
 
-only = click.option("--only", metavar="NAME,...", callback=_names, help="Just these servers. [default: all]")
+only = click.option(
+    "--only",
+    metavar="NAME,...",
+    type=ServerNames(),
+    callback=_names,
+    help="Just these servers. [default: all]",
+)
 
 #: Defaults of options that ``up`` passes on only if they were asked for.
 DEFAULTS: Mapping[str, object] = {"drain_timeout": 30.0, "log_level": "info"}

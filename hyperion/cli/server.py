@@ -139,7 +139,7 @@ def add_admin(
 
 @program.command("rm-admin")
 @options.config("server.toml")
-@click.argument("name", metavar="NAME|FINGERPRINT")
+@click.argument("name", metavar="NAME|FINGERPRINT", type=complete.AdminName())
 @options.dry_run
 @options.json("hyperion.rm-admin/1")
 @options.debug

@@ -4,6 +4,7 @@ import sys
 import time
 from pathlib import Path
 
+import click
 import pytest
 
 from hyperion.cli import complete
@@ -46,6 +47,7 @@ def completed(words: str, at: int) -> list[str]:
         ("hyperion-client nc w", ["web1"]),
         ("hyperion-client doctor x", []),
         ("hyperion-client doctor web1 ", ["db1"]),
+        ("hyperion-client up --only web1,", ["web1,db1"]),
         ("hyperion-client add-s", ["add-server"]),
         ("hyperion-client completion z", ["zsh"]),
     ],
@@ -77,6 +79,16 @@ def test_a_spoilt_file_offers_nothing_and_says_nothing(home: Path, content: byte
     assert completed("hyperion-client doctor ", 2) == []
 
 
+def test_names_of_admins(home: Path) -> None:
+    (home / "server.toml").write_text('[[admin]]\nname = "alice"\n[[admin]]\nname = "bob"\n')
+    kind = server.commands["rm-admin"].params[1]  # type: ignore[attr-defined]
+    context = click.Context(server)
+    assert [item.value for item in kind.type.shell_complete(context, kind, "")] == ["alice", "bob"]
+    assert [item.value for item in kind.type.shell_complete(context, kind, "b")] == ["bob"]
+    (home / "server.toml").unlink()
+    assert kind.type.shell_complete(context, kind, "") == []
+
+
 def test_no_file(home: Path) -> None:
     os.unlink(home / "hyperion.toml")
     assert server_names(None) == []
@@ -96,8 +108,6 @@ def test_nothing_but_names_is_read(home: Path) -> None:
 
 
 def test_lists_with_commas(home: Path) -> None:
-    import click
-
     @click.command()
     @click.option("--only", type=complete.ServerNames())
     def act(only: str) -> None:
