@@ -1,4 +1,4 @@
-"""What a shell may complete: names of servers and admins, read straight from the file; and the scripts that shells want.
+"""What a shell may complete: names of servers and admins, straight from the file; and the scripts that shells want.
 
 Runs at each press of the tab key, so it imports nothing slow, and it never complains: whatever is wrong with the file,
 there is then nothing to complete. Only names are looked at.

@@ -81,7 +81,7 @@ def test_a_spoilt_file_offers_nothing_and_says_nothing(home: Path, content: byte
 
 def test_names_of_admins(home: Path) -> None:
     (home / "server.toml").write_text('[[admin]]\nname = "alice"\n[[admin]]\nname = "bob"\n')
-    kind = server.commands["rm-admin"].params[1]  # type: ignore[attr-defined]
+    kind = server.commands["rm-admin"].params[1]
     context = click.Context(server)
     assert [item.value for item in kind.type.shell_complete(context, kind, "")] == ["alice", "bob"]
     assert [item.value for item in kind.type.shell_complete(context, kind, "b")] == ["bob"]
