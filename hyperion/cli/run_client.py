@@ -71,7 +71,7 @@ def run_client(
             )
         options = ClientOptions(
             drain_timeout=drain_timeout,
-            log=LogSettings(log_format, log_level),
+            log=LogSettings(log_format, log_level, start.log_path),
             reload=load,
             announce=lambda made: _announce(start, made),
             announce_socks=None if start.is_daemon else show_socks,
@@ -91,7 +91,7 @@ def _announce(start: Start, forwards: list[tuple[str, str, int]]) -> None:
 
 
 def _serve_logged(config: ClientConfig, options: ClientOptions, serve: Serve) -> int:
-    log.configure("hyperion-client", format=options.log.format, level=options.log.level)
+    log.configure("hyperion-client", format=options.log.format, level=options.log.level, path=options.log.path)
     try:
         return serve(config, options)
     finally:

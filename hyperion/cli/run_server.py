@@ -40,7 +40,15 @@ def run_server(
     disable_core_dumps()
     start = Start("server", config_file) if start is None else start
     with start.reporting():
-        return _run(config_file, start, restart, serve, workers, drain_timeout, LogSettings(log_format, log_level))
+        return _run(
+            config_file,
+            start,
+            restart,
+            serve,
+            workers,
+            drain_timeout,
+            LogSettings(log_format, log_level, start.log_path),
+        )
 
 
 def _run(
@@ -64,7 +72,7 @@ def _run(
         desk=start.desk,
         log_path=start.log_path,
     )
-    log.configure("hyperion-server", format=log_settings.format, level=log_settings.level)
+    log.configure("hyperion-server", format=log_settings.format, level=log_settings.level, path=log_settings.path)
     try:
         return serve(config, options)
     finally:

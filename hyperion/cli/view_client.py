@@ -10,9 +10,6 @@ from hyperion.cli import units
 from hyperion.cli.style import Line, Piece, Tone, columns, piece
 from hyperion.proto.operator import ClientStatus, TunnelLine
 
-#: Worst first: what is at the top needs somebody.
-WORST_FIRST = ("failed", "down", "restarting", "starting", "connecting", "degraded", "up")
-
 _TONES: Mapping[str, Tone] = {"failed": "bad", "down": "bad", "restarting": "bad", "up": "good"}
 
 HEADER = ("name", "state", "fake ip", "pool", "rtt", "streams", "in", "out", "for", "ports", "skew")
@@ -102,7 +99,7 @@ def _row(server: TunnelLine, now: float | None) -> list[Piece]:
 def _notes(server: TunnelLine, now: float | None, *, verbose: bool) -> list[Line]:
     """What is wrong, why, and what to do; one line each, indented below the row."""
     notes: list[Line] = []
-    if server.state != "up" and (server.message or server.reason):
+    if server.state != "up" and (server.message or server.reason not in (None, server.state)):
         what = server.message or server.reason
         text = f"{server.reason}: {what}" if server.message and server.reason else f"{what}"
         notes.append([piece(f"    {text}{_next_try(server, now)}", "warn")])

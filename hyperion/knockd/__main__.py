@@ -87,7 +87,9 @@ async def _work(channel: Control, config: KnockdConfig) -> int:
     rules = Ruleset(config.tunnel_port, table=config.table, set=config.set, one_shot=config.one_shot)
     captures = _open(config)
     # After this there may be threads: each has the rights of the one that started it.
-    log.configure("hyperion-server", format=config.log.format, level=config.log.level, worker="knockd")
+    log.configure(
+        "hyperion-server", format=config.log.format, level=config.log.level, worker="knockd", path=config.log.path
+    )
     firewall = Firewall(LateBackend(open_backend), rules, may_install=False)
     knockd = Knockd(config, firewall, ReplayFile(config.replay_path), _sender(channel))
     await knockd.remember()

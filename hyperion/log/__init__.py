@@ -41,11 +41,13 @@ Write = Callable[..., None]
 class _Log:
     """What one ``configure`` made."""
 
-    def __init__(self, logger: "EventLogger", fd: int, detach: Callable[[], None], *, journal: bool) -> None:
+    def __init__(
+        self, logger: "EventLogger", fd: int, detach: Callable[[], None], *, journal: bool, path: str | None
+    ) -> None:
         self._logger = logger
         self._journal = journal
         self.pid = os.getpid()
-        self.writer = LineWriter(fd, self._render_dropped)
+        self.writer = LineWriter(fd, self._render_dropped, path)
         self.detach = detach
 
     def render(self, what: LogEvent, fields: Mapping[str, object], message: str, level: Level) -> bytes:
@@ -69,12 +71,19 @@ _threshold = _SILENT
 
 
 def configure(
-    service: str, *, format: str = "auto", level: str = "info", worker: str | None = None, fd: int = _STDERR
+    service: str,
+    *,
+    format: str = "auto",
+    level: str = "info",
+    worker: str | None = None,
+    fd: int = _STDERR,
+    path: str | None = None,
 ) -> None:
     """Start logging to ``fd`` as ``service`` (and ``worker``); again: start anew. Raises ValueError for an unknown
     name.
 
     ``auto`` is ``console`` on a terminal and ``json`` elsewhere. ``level`` is the least severe that is written.
+    ``path``: the file that ``fd`` leads to; when another file takes its name, that one is written to.
     """
     global _log, _threshold
     if format not in FORMATS or level not in SEVERITIES:
@@ -85,7 +94,7 @@ def configure(
 
     close()
     logger = build(service, worker, form=format, terminal=os.isatty(fd))
-    _log = _Log(logger, fd, attach(_library_message), journal=_is_journal(fd))
+    _log = _Log(logger, fd, attach(_library_message), journal=_is_journal(fd), path=path)
     _threshold = SEVERITIES[level]
 
 

@@ -25,13 +25,20 @@ GATHER_SECONDS: Final = 0.02
 RETRY_SECONDS: Final = 0.05
 #: At most one report of dropped lines in this time, seconds, while more are being dropped.
 REPORT_SECONDS: Final = 1.0
+#: How often it is looked whether the file has another name by now, seconds.
+FOLLOW_SECONDS: Final = 1.0
+
+_NOFOLLOW: Final = getattr(os, "O_NOFOLLOW", 0)
 
 
 class LineWriter:
     """``put`` never blocks. ``report`` renders the line about dropped ones and runs in the thread."""
 
-    def __init__(self, fd: int, report: Callable[[int], bytes]) -> None:
+    def __init__(self, fd: int, report: Callable[[int], bytes], path: str | None = None) -> None:
+        """``path``: the file behind ``fd``. Once another file has that name (a log was rotated), ``fd`` leads there."""
         self._fd = fd
+        self._path = path
+        self._looked_at = time.monotonic()
         self._report = report
         self._lines: deque[bytes] = deque()
         self._queued_bytes = 0
@@ -109,6 +116,7 @@ class LineWriter:
 
     def _write(self, data: bytes) -> bool:
         """Whether ``data`` went out. After a failure in the middle of a line the next write starts a new one."""
+        self._follow()
         if self._torn:
             data = b"\n" + data
         sent = 0
@@ -124,6 +132,20 @@ class LineWriter:
         self._torn = False
         return True
 
+    def _follow(self) -> None:
+        """Whether the file still has its name is looked at once a second: no process need be told of a rotation."""
+        if self._path is None or time.monotonic() - self._looked_at < FOLLOW_SECONDS:
+            return
+        self._looked_at = time.monotonic()
+        try:
+            if _is_at(self._fd, self._path):
+                return
+            fd = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | _NOFOLLOW, 0o600)
+        except OSError:  # as a service user we may not make it; what we have is still a file
+            return
+        os.dup2(fd, self._fd)
+        os.close(fd)
+
     def _report_dropped(self) -> None:
         with self._changed:
             due = not self._lines or time.monotonic() - self._reported_at >= REPORT_SECONDS
@@ -137,3 +159,10 @@ class LineWriter:
     def _count_dropped(self, count: int) -> None:
         with self._changed:
             self._dropped += count
+
+
+def _is_at(fd: int, path: str) -> bool:
+    try:
+        return os.path.samestat(os.fstat(fd), os.stat(path, follow_symlinks=False))
+    except FileNotFoundError:
+        return False

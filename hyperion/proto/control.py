@@ -26,10 +26,11 @@ class Message(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field
 
 
 class LogSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How a child logs: see ``hyperion.log.configure``."""
+    """How a child logs: see ``hyperion.log.configure``. ``path``: the file that standard error leads to, if it does."""
 
     format: str = "auto"
     level: str = "info"
+    path: str | None = None
 
 
 class ServerWorkerConfig(Message, frozen=True, tag="server-config"):

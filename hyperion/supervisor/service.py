@@ -143,6 +143,12 @@ class Service:
             continue
 
     async def _next_order(self, until: "asyncio.Task[None] | None") -> Order | None:
+        """The next order that concerns the service, as ``_any_order``."""
+        while (order := await self._any_order(until)) is Order.REOPEN:
+            continue
+        return order
+
+    async def _any_order(self, until: "asyncio.Task[None] | None") -> Order | None:
         """The next order; ``None`` if ``until`` is done first.
 
         Raises what made the crew fail, unless all are leaving anyway.

@@ -17,11 +17,14 @@ class Order(enum.Enum):
     DRAIN = "drain"
     STOP = "stop"
     RELOAD = "reload"
+    #: A log was rotated. The log notices by itself; what is asked for is only not to die of the signal.
+    REOPEN = "reopen"
 
 
 def meanings() -> Mapping[signal.Signals, Order]:
     """The signals of this platform that we obey. (Windows has no hangup, but a console that can be broken.)"""
     wanted = {"SIGTERM": Order.DRAIN, "SIGINT": Order.STOP, "SIGBREAK": Order.STOP, "SIGHUP": Order.RELOAD}
+    wanted["SIGUSR1"] = Order.REOPEN
     return {signal.Signals[name]: order for name, order in wanted.items() if name in signal.Signals.__members__}
 
 

@@ -22,6 +22,7 @@ from hyperion.proto.control import (
     ClientWorkerConfig,
     Fault,
     Heartbeat,
+    LogSettings,
     Ready,
     ServerWorkerConfig,
     SocksConfig,
@@ -109,13 +110,13 @@ async def _work(channel: Control, listeners: list[socket.socket], service: str) 
     """From the first message to the last stream."""
     config = await channel.receive()
     if isinstance(config, ServerWorkerConfig):
-        log.configure(service, format=config.log.format, level=config.log.level, worker=config.worker)
+        _start_log(service, config.log, config.worker)
         worker: Worker = ServerWorker(config, _teller(channel))
     elif isinstance(config, ClientWorkerConfig):
-        log.configure(service, format=config.log.format, level=config.log.level, worker=config.server)
+        _start_log(service, config.log, config.server)
         worker = ClientWorker(config, _teller(channel))
     elif isinstance(config, SocksConfig):
-        log.configure(service, format=config.log.format, level=config.log.level, worker="socks")
+        _start_log(service, config.log, "socks")
         worker = SocksWorker(config, _teller(channel))
     else:
         return EXIT_OK if config is None else EXIT_BUG
@@ -134,6 +135,10 @@ async def _work(channel: Control, listeners: list[socket.socket], service: str) 
     worker.stop("stop")  # whatever ended us: nothing stays open behind our back
     codes = [result for task in done if type(result := task.result()) is int]
     return max(codes, default=EXIT_OK)
+
+
+def _start_log(service: str, settings: LogSettings, worker: str) -> None:
+    log.configure(service, format=settings.format, level=settings.level, worker=worker, path=settings.path)
 
 
 def _teller(channel: Control) -> Callable[[WorkerToSupervisor], None]:

@@ -208,3 +208,46 @@ def test_some_servers_only(made: Home) -> None:
     up = made.run("client", "up", "--only", "web7")
     assert up.returncode == 2
     assert "no server web7" in up.stderr
+
+
+def test_a_rotated_log_goes_on_in_every_process(made: Home) -> None:
+    """As logrotate does it: rename, then SIGUSR1, which must not hurt."""
+    assert made.run("server", "up", "--workers", "1").returncode == 0
+    assert made.run("client", "up").returncode == 0
+    old = made.log("server").with_suffix(".log.1")
+    made.log("server").rename(old)
+    os.kill(made.pid("server"), signal.SIGUSR1)
+    time.sleep(1.1)
+    size = old.stat().st_size
+    made.run("client", "down", "--now")  # sessions end: lines of the worker
+    made.run("server", "reload")  # a line of the supervisor
+    until(lambda: made.log("server").exists() and b"session closed" in made.log("server").read_bytes())
+    until(lambda: b"configuration reloaded" in made.log("server").read_bytes())
+    assert old.stat().st_size == size
+    assert made.run("server", "status").returncode == 0
+
+
+def test_workers_and_memory_of_forty_servers_that_are_not_there(made: Home) -> None:
+    """Forty places of which two answer: all are shown within one back-off, and no dead one delays a living one."""
+    made.run("server", "up", "--workers", "1")
+    made.add_server("web2", made.port)
+    for number in range(38):
+        made.add_server(f"dead{number}", closed_port())
+    began = time.monotonic()
+    up = made.run("client", "up")
+    took = time.monotonic() - began
+    assert up.returncode == 4
+    lines = up.stdout.splitlines()
+    assert lines[-1].startswith("2 up, 38 down (refused: dead0, dead1, dead10")
+    assert len([line for line in lines if ": up (" in line]) == 2
+    assert len([line for line in lines if ": down, connection refused" in line]) == 38
+    workers = [each for each in processes.in_session(made.pid("client")) if each.name.startswith("hyp-")]
+    memory = [pss for each in workers if (pss := processes.pss_bytes(each.pid)) is not None]
+    if memory:
+        total = sum(memory) / 1e6
+        print(
+            f"{len(memory)} workers: {total / len(memory):.1f} MB PSS each, {total:.0f} MB in all; up in {took:.1f} s"
+        )
+        assert total / len(memory) < 12
+    assert len(workers) >= 40
+    assert took < 60

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import pytest
 
+from hyperion.log import writer as module
 from hyperion.log.writer import MAX_QUEUED_BYTES, MAX_QUEUED_LINES, MAX_WRITE_BYTES, LineWriter
 
 PATIENCE = 20.0
@@ -210,3 +211,50 @@ def test_a_full_disk(tmp_path: Path) -> None:
     assert lines.close(PATIENCE)
     assert lines._dropped == 1
     os.close(fd)
+
+
+def rotating(path: Path) -> LineWriter:
+    fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    return LineWriter(fd, report, str(path))
+
+
+def test_a_rotated_file_is_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "FOLLOW_SECONDS", 0.0)
+    path, old = tmp_path / "x.log", tmp_path / "x.log.1"
+    lines = rotating(path)
+    for number in range(3):
+        lines.put(b"before %d" % number)
+        assert lines.flush(PATIENCE)
+    path.rename(old)
+    lines.put(b"after")
+    assert lines.flush(PATIENCE)
+    assert old.read_bytes() == b"before 0\nbefore 1\nbefore 2\n"
+    assert path.read_bytes() == b"after\n"
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert lines.close(PATIENCE)
+    os.close(lines._fd)
+
+
+def test_a_new_file_that_cannot_be_had_costs_no_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "FOLLOW_SECONDS", 0.0)
+    path, old = tmp_path / "x.log", tmp_path / "x.log.1"
+    lines = rotating(path)
+    path.rename(old)
+    path.symlink_to(tmp_path / "elsewhere")  # of somebody who wants us to write there
+    lines.put(b"still here")
+    assert lines.flush(PATIENCE)
+    assert old.read_bytes() == b"still here\n"
+    assert not (tmp_path / "elsewhere").exists()
+    assert lines.close(PATIENCE)
+    os.close(lines._fd)
+
+
+def test_it_does_not_look_at_every_line(tmp_path: Path) -> None:
+    path, old = tmp_path / "x.log", tmp_path / "x.log.1"
+    lines = rotating(path)
+    path.rename(old)
+    lines.put(b"within the first second")
+    assert lines.flush(PATIENCE)
+    assert not path.exists()
+    assert lines.close(PATIENCE)
+    os.close(lines._fd)

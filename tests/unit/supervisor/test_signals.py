@@ -6,7 +6,12 @@ import pytest
 
 from hyperion.supervisor.signals import Order, meanings, orders, signal_name
 
-EXPECTED = [(signal.SIGTERM, Order.DRAIN), (signal.SIGINT, Order.STOP), (signal.SIGHUP, Order.RELOAD)]
+EXPECTED = [
+    (signal.SIGTERM, Order.DRAIN),
+    (signal.SIGINT, Order.STOP),
+    (signal.SIGHUP, Order.RELOAD),
+    (signal.SIGUSR1, Order.REOPEN),
+]
 
 
 @pytest.mark.both_loops
