@@ -32,9 +32,9 @@ class Listing:
         """Whether both sets of grants are there, whatever they look like."""
         return {rules.set, rules.set6} <= self._sets.keys()
 
-    def is_ours(self, rules: Ruleset) -> bool:
+    def is_ours(self, set_name: str) -> bool:
         """Whether the table was made for this gate (an empty one serves nobody yet): no other may be replaced."""
-        return rules.set in self._sets or not (self._sets or self._chains or self._rules)
+        return set_name in self._sets or not (self._sets or self._chains or self._rules)
 
     def grants(self, rules: Ruleset) -> dict[str, float]:
         """Each source and the whole seconds it has left, rounded down. What has no timeout is not a grant of ours."""

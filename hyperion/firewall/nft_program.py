@@ -39,6 +39,10 @@ class NftProgram:
     def list_text(self, *what: str) -> str:
         return self._run(("--stateless", "--terse", "list", *what))
 
+    def list_whole(self, *what: str) -> str:
+        """The listing with all there is: counters, elements, the time they have left."""
+        return self._run(("list", *what))
+
     def list_json(self, *what: str) -> str:
         return self._run(("--json", "list", *what))
 

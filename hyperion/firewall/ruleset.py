@@ -31,6 +31,9 @@ MAX_TTL_SECONDS = 86_400.0
 #: Marks the rules of ``keep_ports``, so that a new load can carry them over (``listing.keep_ports``).
 KEEP_PORT_COMMENT = "keep-port"
 
+#: How the table says whose it is.
+OUR_COMMENT = "hyperion: the gate"
+
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,30}")
 _MAX_PORT = 65_535
 
@@ -106,7 +109,7 @@ def ruleset_text(rules: Ruleset) -> str:
     return "\n".join(
         (
             f"table inet {rules.table} {{",
-            '  comment "hyperion: the gate. Made by print-firewall; load it as often as you like"',
+            f'  comment "{OUR_COMMENT}. Made by print-firewall; load it as often as you like"',
             *_sets(rules),
             "  chain input {",
             "    type filter hook input priority filter; policy drop;",

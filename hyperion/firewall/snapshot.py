@@ -1,52 +1,114 @@
-"""The way back: a whole ruleset, or one table, as it was. Pure text, for ``apply-firewall``.
+"""The way back: one table as it was, in its old place among the others. Pure text, for the trial of a ruleset.
 
-Knows which parts of nft's listing run on by themselves (counters, the time that elements have left), so that two
-listings can be compared byte for byte. Knows nothing of how they are taken (``nft list ruleset``).
+Knows which parts of nft's listing run on by themselves: counters, and the time that elements have left. They are set
+aside where two listings are compared, and the time that has passed is taken off where a listing is loaded again, so
+that nobody's grant lives longer because of it. Knows nothing of how listings are taken (``nft list ruleset``).
 """
 
 import re
+from collections.abc import Callable, Iterator
 
+from hyperion.firewall.contents import empty_text
 from hyperion.firewall.ruleset import check_name, remove_text
 
 #: How nft lists what only iptables' own program can load again: ``xt match NAME``. Older versions wrote a comment,
 #: which nothing else in a listing is.
 _FOREIGN = re.compile(r"\bxt (?:match|target) |^\s*#", re.MULTILINE)
-#: Counters, and the time that elements have left.
-_RUNNING = (
-    (re.compile(r"\bcounter packets \d+ bytes \d+"), "counter"),
-    (re.compile(r" expires (?:\d+(?:ms|[dhms]))+"), ""),
-)
+_COUNTER = re.compile(r"\bpackets \d+ bytes \d+")
+_USED = re.compile(r"\bused \d+ \w+")
+_EXPIRES = re.compile(r" expires ((?:\d+(?:ms|[dhms]))+)")
+_UNITS = {"d": 86_400_000, "h": 3_600_000, "m": 60_000, "s": 1_000, "ms": 1}
+_ELEMENTS = re.compile(r"^\t+elements = \{", re.MULTILINE)
+#: nft quotes comments and prefixes; there is no escape in them.
+_TOKEN = re.compile(r'"[^"]*"|[{},]')
 
 
-def can_be_restored(ruleset: str) -> bool:
-    """Whether nft can load all of this listing again. What iptables-nft made it cannot: then use
-    ``restore_table_text``, which touches no other table. Ask nft as well (``Backend.check(restore_text(...))``)."""
-    return _FOREIGN.search(ruleset) is None
+def can_be_restored(listing: str) -> bool:
+    """Whether nft can load all of this listing again; what iptables-nft made it cannot."""
+    return _FOREIGN.search(listing) is None
 
 
-def restore_text(ruleset: str) -> str:
-    """One transaction that makes the whole ruleset what ``nft list ruleset`` had shown, with its counters and with the
-    time its elements had left then."""
-    return "flush ruleset\n" + ruleset
+def table_of(ruleset: str, table: str) -> str | None:
+    """The listing of ``inet table`` out of that of the whole ruleset; ``None`` if there is none."""
+    start = re.search(rf"^table inet {re.escape(table)} \{{.*\n", ruleset, re.MULTILINE)
+    if start is None:
+        return None
+    end = re.compile(r"^\}\n?", re.MULTILINE).search(ruleset, start.end())
+    return ruleset[start.start() : end.end() if end else len(ruleset)]
 
 
-def restore_table_text(table: str, listing: str | None) -> str:
-    """One transaction that makes the table ``inet table`` what ``nft list table inet NAME`` had shown; ``None``: there
-    was none. Raises ``ConfigError`` for a bad name."""
+def restore_text(table: str, before: str | None, now: str | None, elapsed: float) -> str:
+    """One transaction that makes the table ``inet table`` what its listing ``before`` showed ``elapsed`` seconds ago.
+
+    ``now`` is nft's JSON of what it is now; ``None``, each time, stands for no table. Raises ``ConfigError`` for a bad
+    name, and as ``empty_text``.
+    """
     check_name("table", table)
-    return remove_text(table) + (listing or "")
+    if before is None:
+        return remove_text(table)
+    emptied = "" if now is None else empty_text(table, now)
+    return f"table inet {table}\n{emptied}{aged(before, elapsed)}"
 
 
-def comparable(ruleset: str) -> str:
+def aged(listing: str, elapsed: float) -> str:
+    """The listing as it would be after so many seconds: elements have less time left, and who had no more is gone."""
+    passed = round(elapsed * 1_000)
+
+    def older(element: str) -> str | None:
+        match = _EXPIRES.search(_unquoted(element))
+        if match is None:
+            return element
+        left = _milliseconds(match[1]) - passed
+        return f"{element[: match.start(1)]}{left}ms{element[match.end(1) :]}" if left > 0 else None
+
+    return _with_elements(listing, lambda found: [new for one in found if (new := older(one)) is not None])
+
+
+def comparable(listing: str, *, living: bool = True) -> str:
     """The listing without what runs on by itself. Equal texts: byte for byte the same rules, sets and elements.
 
-    Elements come in the kernel's own order, which differs from load to load, so they are sorted.
+    Elements come in the kernel's own order, which differs from load to load, so they are sorted. Without ``living``
+    also those are left out that come and go: the ones with a time, and the ones that count connections.
     """
-    for pattern, replacement in _RUNNING:
-        ruleset = pattern.sub(replacement, ruleset)
-    return re.sub(r"elements = \{(.*?)\}", _sorted_elements, ruleset, flags=re.S)
+
+    def kept(elements: list[str]) -> list[str]:
+        alive = elements if living else [one for one in elements if not re.search(" expires | ct count ", one)]
+        return sorted(_EXPIRES.sub("", " ".join(one.split())) for one in alive)
+
+    text = _with_elements(listing, kept)
+    return _USED.sub("used", _COUNTER.sub("packets bytes", text))
 
 
-def _sorted_elements(match: re.Match[str]) -> str:
-    elements = sorted(" ".join(element.split()) for element in match[1].split(","))
-    return f"elements = {{ {', '.join(elements)} }}"
+def _with_elements(listing: str, change: Callable[[list[str]], list[str]]) -> str:
+    """The listing with each list of elements changed; a list without any left goes."""
+    parts, position = [], 0
+    for start, end, elements in _element_lists(listing):
+        changed = change(elements)
+        parts.append(listing[position:start])
+        if changed:
+            parts.append(f"\t\telements = {{ {', '.join(changed)} }}\n")
+        position = end
+    return "".join((*parts, listing[position:]))
+
+
+def _element_lists(listing: str) -> Iterator[tuple[int, int, list[str]]]:
+    """Where each list of elements begins and ends, with its line's end, and what is in it."""
+    for head in _ELEMENTS.finditer(listing):
+        elements, begin = [], head.end()
+        for token in _TOKEN.finditer(listing, head.end()):
+            if token[0] not in ",}":
+                continue
+            elements.append(listing[begin : token.start()].strip())
+            begin = token.end()
+            if token[0] == "}":
+                yield head.start(), begin + 1, elements
+                break
+
+
+def _unquoted(element: str) -> str:
+    """As long as ``element``, but with nothing to be found in its quotes."""
+    return re.sub(r'"[^"]*"', lambda quoted: "_" * len(quoted[0]), element)
+
+
+def _milliseconds(duration: str) -> int:
+    return sum(int(number) * _UNITS[unit] for number, unit in re.findall(r"(\d+)(ms|[dhms])", duration))

@@ -186,7 +186,7 @@ class Firewall:
 
     def _refuse_to_replace(self, listing: Listing, complaints: list[str]) -> None:
         table = f"table inet {self._rules.table}"
-        if not listing.is_ours(self._rules):
+        if not listing.is_ours(self._rules.set):
             hint = "give the gate a table name of its own ([firewall] table)"
             raise TableWrongError(f"{table} belongs to somebody else: {complaints[0]}", hint=hint)
         if not self._may_install:

@@ -11,7 +11,7 @@ from hyperion.firewall.listing import Listing
 from hyperion.firewall.nft import FirewallError
 from hyperion.firewall.nft_program import NftProgram
 from hyperion.firewall.ruleset import Ruleset, remove_text, ruleset_text
-from hyperion.firewall.snapshot import can_be_restored, comparable, restore_table_text, restore_text
+from hyperion.firewall.snapshot import comparable, restore_text, table_of
 from hyperion.knockd.firewall import Firewall
 from tests.helpers.gate import (
     SCANS,
@@ -178,38 +178,53 @@ def receive(client: socket.socket, wanted: int) -> int:
     return received
 
 
-def test_the_whole_ruleset_comes_back_byte_for_byte(network: Topology, nft: Inside) -> None:
+def test_one_table_comes_back_in_its_place_and_the_others_are_not_touched(network: Topology, nft: Inside) -> None:
+    """Whatever is in it: maps, chains that are jumped to, objects, grants with their time, counted connections."""
     server = network.server
-    server.run("nft", "-f", "-", input=OTHERS)
     firewall = Firewall(nft, RULES)
     firewall.ensure()
+    nft.load(
+        "table inet hyperion {\ncounter c { packets 3 bytes 4 }\nquota q { over 10 mbytes }\n"
+        "map m { type inet_service : verdict; elements = { 22 : jump other, 23 : drop } }\n"
+        'set mine { type ipv4_addr; elements = { 192.0.2.9 comment "a, b }" } }\n'
+        "chain other { counter packets 5 bytes 6 return; }\n}\n"
+        "insert rule inet hyperion input tcp dport vmap @m\ninsert rule inet hyperion input counter name c"
+    )
+    server.run("nft", "-f", "-", input=OTHERS)  # after ours in the list
     firewall.admit(network.admin.ipv4, 60)
     firewall.admit("192.0.2.77", 60)
+    firewall.admit("192.0.2.78", 2)
+
+    def json() -> str:
+        return nft.list_json("table", "inet", "hyperion")
+
     with connect(network.admin, server.ipv4):  # counted in a set of its own, and listed so
         before = listing(server)
-        assert can_be_restored(before)
         assert "ct count" in before.partition("elements")[2]
-        nft.check(restore_text(before))
-        nft.load("flush ruleset")
-        nft.load(ruleset_text(Ruleset(1, "another")))
-        nft.load(restore_text(before))
-        after = listing(server)
-    assert comparable(after) == comparable(before)
-    assert "packets 12 bytes 3456" in after
-    assert set(firewall.grants()) == {network.admin.ipv4, "192.0.2.77"}
-    assert firewall.ensure().value == "kept"
+        for changed in (
+            restore_text("hyperion", ruleset_text(Ruleset(1, set="another", keep_ports=(80,))), json(), 0),
+            "flush table inet hyperion",
+            "delete table inet hyperion",
+        ):
+            nft.load(changed)
+            now = None if changed.startswith("delete") else json()
+            text = restore_text("hyperion", table_of(before, "hyperion"), now, 5.0)
+            nft.check(text)
+            nft.load(text)
+            if now is None:  # a table that was deleted comes last
+                continue
+            after = listing(server)
+            assert after.index("table inet hyperion") < after.index("table inet mine")
+            assert comparable(after, living=False) == comparable(before, living=False)
+    assert set(firewall.grants()) == {network.admin.ipv4, "192.0.2.77"}  # the third had no time left
+    assert all(50 <= left <= 55 for left in firewall.grants().values())
 
 
-def test_one_table_comes_back_or_goes_and_the_others_are_not_touched(network: Topology, nft: Inside) -> None:
+def test_a_table_that_was_not_there_goes(network: Topology, nft: Inside) -> None:
     server = network.server
     server.run("nft", "-f", "-", input=OTHERS)
     before = listing(server)
-    nft.load(restore_table_text("hyperion", None))
-    assert comparable(listing(server)) == comparable(before)
     Firewall(nft, RULES).ensure()
-    loaded, table = listing(server), listing(server, "table", "inet", "hyperion")
-    nft.load("delete table inet hyperion")
-    nft.load(restore_table_text("hyperion", table))
-    assert comparable(listing(server)) == comparable(loaded)
-    nft.load(restore_table_text("hyperion", None))
-    assert comparable(listing(server)) == comparable(before)
+    for _ in range(2):
+        nft.load(restore_text("hyperion", None, None, 0))
+        assert comparable(listing(server)) == comparable(before)

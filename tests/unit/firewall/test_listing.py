@@ -119,10 +119,10 @@ def test_ports_that_were_kept_open() -> None:
 
 
 def test_whose_table_it_is() -> None:
-    assert listing(objects(RULES)).is_ours(RULES)
-    assert listing([]).is_ours(RULES)
-    assert not listing([{"chain": {"name": "input"}}]).is_ours(RULES)
-    assert not listing(objects(RULES)).is_ours(Ruleset(8443, set="others"))
+    assert listing(objects(RULES)).is_ours(RULES.set)
+    assert listing([]).is_ours(RULES.set)
+    assert not listing([{"chain": {"name": "input"}}]).is_ours(RULES.set)
+    assert not listing(objects(RULES)).is_ours("others")
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"nftables": 1}', '{"nftables": [1]}'])
