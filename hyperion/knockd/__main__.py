@@ -31,6 +31,8 @@ from hyperion.privileges import set_process_name
 from hyperion.proto.control import PULSE_SECONDS
 from hyperion.proto.control_knockd import (
     Fault,
+    Held,
+    Hold,
     KnockdConfig,
     KnockdToSupervisor,
     Pulse,
@@ -96,7 +98,7 @@ async def _work(channel: Control, config: KnockdConfig) -> int:
     guard = Guard(firewall, _watch(rules.table), knockd.on_table)
     channel.send(Ready(pid=os.getpid()))
     tasks = [
-        asyncio.create_task(_obey(channel, knockd)),
+        asyncio.create_task(_obey(channel, knockd, guard)),
         asyncio.create_task(knockd.run(captures)),
         asyncio.create_task(guard.run()),
         asyncio.create_task(_beat(channel)),
@@ -106,11 +108,14 @@ async def _work(channel: Control, config: KnockdConfig) -> int:
     return max(codes, default=EXIT_BUG)
 
 
-async def _obey(channel: Control, knockd: Knockd) -> int:
+async def _obey(channel: Control, knockd: Knockd, guard: Guard) -> int:
     """Until told to stop, or the supervisor is gone, or says what may not be said now."""
     while (message := await channel.receive()) is not None:
         if isinstance(message, Revoke):
             knockd.door.revoke(message.source)
+        elif isinstance(message, Hold):
+            guard.hold(message.seconds)
+            _sender(channel)(Held())
         else:
             return EXIT_OK if isinstance(message, Stop) else EXIT_BUG
     return EXIT_OK

@@ -17,6 +17,8 @@ __all__ = [
     "Admitted",
     "Fault",
     "GateState",
+    "Held",
+    "Hold",
     "KnockCounts",
     "KnockdConfig",
     "KnockdToSupervisor",
@@ -61,6 +63,17 @@ class Revoke(Message, frozen=True, tag="revoke"):
     source: str
 
 
+class Hold(Message, frozen=True, tag="hold"):
+    """The operator changes the table: restore nothing for ``seconds``, then take what is there for right. 0: he is
+    done. Answered by ``Held``."""
+
+    seconds: float
+
+
+class Held(Message, frozen=True, tag="held"):
+    """So it is, from now on."""
+
+
 class Admitted(Message, frozen=True, tag="admitted"):
     """This source may connect for ``ttl`` seconds from now."""
 
@@ -85,5 +98,5 @@ class GateState(Message, frozen=True, tag="gate-state"):
     reason: str | None = None
 
 
-SupervisorToKnockd = KnockdConfig | Revoke | Stop
-KnockdToSupervisor = Ready | Pulse | Admitted | KnockCounts | GateState | Fault
+SupervisorToKnockd = KnockdConfig | Revoke | Hold | Stop
+KnockdToSupervisor = Ready | Pulse | Admitted | KnockCounts | GateState | Held | Fault

@@ -10,9 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from hyperion.proto.control_knockd import Admitted, Fault, GateState, KnockCounts, Ready, Revoke, Stop
+from hyperion.firewall.ruleset import Ruleset, ruleset_text
+from hyperion.proto.control_knockd import Admitted, Fault, GateState, Held, Hold, KnockCounts, Ready, Revoke, Stop
+from tests.helpers.gate import until
 from tests.helpers.knockd_process import (
     PORT,
+    SET,
+    TABLE,
     TTL,
     KnockdProcess,
     elements,
@@ -132,6 +136,29 @@ def _revoke(network: Topology, knockd: KnockdProcess) -> None:
     while elements(network.server):
         assert time.monotonic() < deadline
         time.sleep(0.01)
+
+
+def test_the_operator_may_change_the_table_when_he_says_so(network: Topology, knockd: KnockdProcess) -> None:
+    server = network.server
+    knockd.send(Hold(30.0))
+    knockd.expect(Held)
+    server.run("nft", "delete", "table", "inet", TABLE)
+    time.sleep(0.5)  # as long as a guard that was not held would need ten times over
+    assert server.run("nft", "list", "ruleset") == ""
+    server.run("nft", "-f", "-", input=ruleset_text(Ruleset(PORT, table=TABLE, set=SET, keep_ports=(2_222,))))
+    knockd.send(Hold(0.0))
+    knockd.expect(Held)
+    time.sleep(0.5)
+    server.run("nft", "flush", "ruleset")
+    until(lambda: "keep-port 2222" in server.run("nft", "list", "ruleset"))
+    knockd.send(Hold(30.0))
+    knockd.expect(Held)
+    server.run("nft", "delete", "table", "inet", TABLE)
+    knockd.send(Hold(0.0))
+    knockd.expect(GateState, lambda state: not state.ok)  # fails closed
+    assert server.run("nft", "list", "ruleset") == ""
+    load_table(server)
+    knockd.expect(GateState, lambda state: state.ok)
 
 
 def test_a_knock_again_extends_the_grant(network: Topology, knockd: KnockdProcess) -> None:

@@ -10,6 +10,8 @@ from hyperion.proto.control_knockd import (
     Admitted,
     Fault,
     GateState,
+    Held,
+    Hold,
     KnockCounts,
     KnockdConfig,
     KnockdToSupervisor,
@@ -33,7 +35,7 @@ CONFIG = KnockdConfig(
     replay_path="/run/hyperion/replay",
     one_shot=True,
 )
-DOWN: list[SupervisorToKnockd] = [CONFIG, Revoke(source="192.0.2.1"), Stop()]
+DOWN: list[SupervisorToKnockd] = [CONFIG, Revoke(source="192.0.2.1"), Hold(seconds=30.0), Stop()]
 UP: list[KnockdToSupervisor] = [
     Ready(pid=17),
     Pulse(),
@@ -41,6 +43,7 @@ UP: list[KnockdToSupervisor] = [
     KnockCounts(verdicts={"accepted": 1, "stale": 2}, dropped=3),
     GateState(ok=False, reason="table: contested"),
     GateState(ok=True),
+    Held(),
     Fault(reason="boom", exit_code=70),
 ]
 DOWN_DECODER: msgspec.msgpack.Decoder[SupervisorToKnockd] = msgspec.msgpack.Decoder(SupervisorToKnockd)
