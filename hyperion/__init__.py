@@ -7,6 +7,7 @@ The map, in the order in which modules may import each other:
                   ``channel backoff loop running firewall rendezvous``
 * ``supervisor``  parent of all processes: configuration, secrets, listening sockets, restarts, signals
 * ``worker``      unprivileged children that carry traffic
+* ``trial``       the trial of a firewall ruleset: a process that outlives its command
 * ``cli``         ``hyperion-server`` and ``hyperion-client``
 
 This module imports nothing.

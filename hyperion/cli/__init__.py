@@ -1,7 +1,9 @@
 """The two programs: ``hyperion-server`` and ``hyperion-client``.
 
 * ``server`` and ``client``  the programs: their commands and options
-* ``run_server`` and ``run_client``, ``doctor``, ``keygen``, ``print_firewall``  one file for each command
+* ``run_server`` and ``run_client``, ``doctor``, ``keygen``  one file for each command
+* ``print_firewall``, ``apply_firewall``, ``confirm_firewall``, ``remove_firewall``, and for them ``cautions``,
+  ``trial_process`` and ``trial_view``
 * ``init_server`` and ``init_client``  the first files of a machine (``first_files``, ``own_address``)
 * ``servers`` (``add-server``, ``rm-server``), ``admins`` (``add-admin``, ``rm-admin``), ``ls``
 * ``editing`` and ``diff``  what those have in common

@@ -38,9 +38,17 @@ def gate_options(command: Command) -> Command:
             multiple=True,
             help="Leave this TCP port open to everybody, as for SSH at first. Repeatable.",
         ),
+    ):
+        command = option(command)
+    port = _flag("--tunnel-port", metavar="P", type=_PORT, help="TCP port of the tunnel. [default: that of listen]")
+    return port(name_options(command))
+
+
+def name_options(command: Command) -> Command:
+    """Those that say which table is meant."""
+    for option in (
         _flag("--set", "set_name", metavar="NAME", help="Set of admitted sources. [default: knock_allow]"),
         _flag("--table", metavar="NAME", help="Table, of the family inet. [default: hyperion]"),
-        _flag("--tunnel-port", metavar="P", type=_PORT, help="TCP port of the tunnel."),
         options.config("server.toml"),
     ):
         command = option(command)

@@ -41,6 +41,17 @@ def chosen_ruleset(flags: GateFlags) -> Ruleset:
         raise UsageError(error.message, hint=error.hint) from None
 
 
+def chosen_names(flags: GateFlags) -> tuple[str, str]:
+    """Table and set, where no port is needed. Raises as ``chosen_ruleset``."""
+    file = _configuration(flags)
+    names = FirewallSection() if file is None else file.firewall
+    try:
+        rules = Ruleset(1, table=flags.table or names.table, set=flags.set_name or names.set)
+    except ConfigError as error:
+        raise UsageError(error.message, hint=error.hint) from None
+    return rules.table, rules.set
+
+
 def _configuration(flags: GateFlags) -> ServerFile | None:
     try:
         return read_server(server_path(flags.config_file))

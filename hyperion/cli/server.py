@@ -9,13 +9,19 @@ import click
 
 from hyperion.cli import complete, options
 from hyperion.cli.border import Action, run_program
-from hyperion.cli.gate_options import GateFlags, gate_options
+from hyperion.cli.gate_options import GateFlags, gate_options, name_options
 from hyperion.cli.output import say
 
 PROGRAM = "hyperion-server"
 
 #: More workers than this help no machine, and each costs memory.
 MAX_WORKERS = 256
+
+#: How long ``apply-firewall`` waits for its proof unless told otherwise, seconds: to walk to another machine, log in
+#: and type a line.
+CONFIRM_SECONDS = 90.0
+#: As long as a server's guard can be held off. Longer is no trial any more.
+MAX_CONFIRM_SECONDS = 600.0
 
 
 def main() -> None:
@@ -216,6 +222,68 @@ def print_firewall(check: bool, as_json: bool, **flags: Any) -> Action:
         from hyperion.cli.print_firewall import run_print_firewall  # noqa: PLC0415
 
         return run_print_firewall(GateFlags(**flags), check=check, as_json=as_json)
+
+    return action
+
+
+@program.command("apply-firewall")
+@gate_options
+@click.option(
+    "--confirm-within",
+    "seconds",
+    metavar="SECONDS",
+    type=options.Seconds(1, MAX_CONFIRM_SECONDS),
+    default=CONFIRM_SECONDS,
+    show_default=True,
+    help="Put everything back unless somebody gets in by then.",
+)
+@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+@click.option("--dry-run", is_flag=True, help="Print what would be loaded, and load nothing.")
+@options.json("hyperion.apply-firewall/1")
+@options.debug
+def apply_firewall(seconds: float, yes: bool, dry_run: bool, as_json: bool, **flags: Any) -> Action:
+    """Load the gate's ruleset, and keep it only if somebody gets in through it; else put back what was there.
+
+    Proof is a knock and a handshake that arrive through the new rules, or confirm-firewall from a new login. Exit code
+    75: rolled back.
+    """
+
+    def action() -> int:
+        # Here, because --help does not need it.
+        from hyperion.cli.apply_firewall import run_apply_firewall  # noqa: PLC0415
+
+        return run_apply_firewall(GateFlags(**flags), seconds=seconds, yes=yes, dry_run=dry_run, as_json=as_json)
+
+    return action
+
+
+@program.command("confirm-firewall")
+@options.debug
+def confirm_firewall() -> Action:
+    """Keep the ruleset that apply-firewall tries: run it in a login that is newer than the ruleset."""
+
+    def action() -> int:
+        # Here, because --help does not need it.
+        from hyperion.cli.confirm_firewall import run_confirm_firewall  # noqa: PLC0415
+
+        return run_confirm_firewall()
+
+    return action
+
+
+@program.command("remove-firewall")
+@name_options
+@click.option("--dry-run", is_flag=True, help="Print what would be done, and do nothing.")
+@options.json("hyperion.remove-firewall/1")
+@options.debug
+def remove_firewall(dry_run: bool, as_json: bool, **flags: Any) -> Action:
+    """Take the gate's table away, and no other. A running server then takes no new connection."""
+
+    def action() -> int:
+        # Here, because --help does not need it.
+        from hyperion.cli.remove_firewall import run_remove_firewall  # noqa: PLC0415
+
+        return run_remove_firewall(GateFlags(**flags), dry_run=dry_run, as_json=as_json)
 
     return action
 

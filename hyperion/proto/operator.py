@@ -198,6 +198,18 @@ class StopRequest(Message, frozen=True, tag="stop-request"):
     now: bool = False
 
 
+class HoldGuardRequest(Message, frozen=True, tag="hold-guard-request"):
+    """The operator changes the gate's table: restore nothing for ``seconds``; 0: take what is there now for right."""
+
+    seconds: float
+
+
+class ProofRequest(Message, frozen=True, tag="proof-request"):
+    """Who got through the gate since then (Unix seconds)?"""
+
+    since: float
+
+
 class ServerAnswer(Message, frozen=True, tag="server-status"):
     """What a server says of itself."""
 
@@ -208,6 +220,13 @@ class ClientAnswer(Message, frozen=True, tag="client-status"):
     """What a client says of itself."""
 
     status: ClientStatus
+
+
+class Proof(Message, frozen=True, tag="proof"):
+    """``knocks``: sources that were admitted, when. ``sessions``: source and port of those that opened, when."""
+
+    knocks: tuple[tuple[str, float], ...]
+    sessions: tuple[tuple[str, int, float], ...]
 
 
 class Done(Message, frozen=True, tag="done"):
@@ -225,5 +244,5 @@ class Refused(Message, frozen=True, tag="refused"):
     exit_code: int
 
 
-Request = StatusRequest | ReloadRequest | StopRequest
-Answer = ServerAnswer | ClientAnswer | Done | Refused
+Request = StatusRequest | ReloadRequest | StopRequest | HoldGuardRequest | ProofRequest
+Answer = ServerAnswer | ClientAnswer | Proof | Done | Refused

@@ -35,10 +35,19 @@ BASE_MODULES = frozenset(
 )
 
 #: One way only: a module may import from its own layer and from those before it.
-LAYERS = {"proto": 0, **dict.fromkeys(BASE_MODULES, 1), "knockd": 2, "tund": 2, "worker": 2, "supervisor": 2, "cli": 3}
+LAYERS = {
+    "proto": 0,
+    **dict.fromkeys(BASE_MODULES, 1),
+    "knockd": 2,
+    "tund": 2,
+    "trial": 2,
+    "worker": 2,
+    "supervisor": 2,
+    "cli": 3,
+}
 
 #: Processes of their own: they meet in proto and the base modules only.
-SIBLINGS = frozenset({"knockd", "tund", "worker", "supervisor"})
+SIBLINGS = frozenset({"knockd", "trial", "tund", "worker", "supervisor"})
 
 #: What the sans-IO core may import from outside. No socket, clock, entropy, file or log: those come in as arguments.
 PROTO_MAY_IMPORT = frozenset(
@@ -64,7 +73,7 @@ PROTO_MAY_IMPORT = frozenset(
 PROTO_MAY_NOT_CALL = frozenset({"__import__", "generate", "generate_key", "input", "open", "print", "urandom"})
 
 #: Children with rights over the network: what they must never be able to run (by import closure).
-PRIVILEGED = ("hyperion.knockd", "hyperion.tund")
+PRIVILEGED = ("hyperion.knockd", "hyperion.trial", "hyperion.tund")
 PRIVILEGED_NEVER_LOAD = ("hyperion.config", "hyperion.proto.noise", "hyperion.proto.yamux")
 
 #: Imports inside a function are for what is slow to load and not always wanted (and uvloop, which may not exist).

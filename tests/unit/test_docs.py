@@ -269,7 +269,7 @@ def test_each_option_of_run_is_explained() -> None:
     assert told | {"--debug"} == options(server_program, "run") | options(client_program, "run")
 
 
-@pytest.mark.parametrize("command", ["print-firewall"])
+@pytest.mark.parametrize("command", ["print-firewall", "apply-firewall", "remove-firewall"])
 def test_each_option_of_a_command_of_the_server_is_explained(command: str) -> None:
     cells = [cells[0] for cells in rows(OPERATIONS, f"option of `{command}`")]
     told = {name for cell in cells for name in re.findall(r"(?<![\w-])--?[A-Za-z0-9-]+", cell)}

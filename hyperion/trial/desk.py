@@ -1,0 +1,73 @@
+"""Where somebody who logged in anew says so: one request, one answer, over a socket that only our own user can reach.
+
+Knows nothing of what is believed: a judge, handed in, does.
+"""
+
+import asyncio
+import os
+import socket
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+
+import msgspec
+
+from hyperion.channel import Channel, ChannelError
+from hyperion.proto.trial import Confirmed, ConfirmRequest, ConfirmToTrial, NotConfirmed
+
+#: Seconds that a caller may take for its request.
+REQUEST_TIMEOUT = 2.0
+
+Judge = Callable[[ConfirmRequest], Confirmed | NotConfirmed]
+
+
+class Desk:
+    """Listens at ``path``, whose directory nobody else may enter."""
+
+    def __init__(self, path: Path, judge: Judge) -> None:
+        self._path = path
+        self._judge = judge
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+
+    def open(self) -> None:
+        """Raises ``OSError``. Called in a running loop."""
+        # What is there belongs to a trial that is dead: we hold the lock.
+        self._path.unlink(missing_ok=True)
+        self._socket.setblocking(False)
+        # By way of the directory: the path of a Unix socket may not be long, and a directory's may.
+        directory = os.open(self._path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            self._socket.bind(f"/proc/self/fd/{directory}/{self._path.name}")
+        finally:
+            os.close(directory)
+        self._socket.listen(8)
+        self._spawn(self._serve())
+
+    def close(self) -> None:
+        """Twice does no harm."""
+        for task in self._tasks:
+            task.cancel()
+        self._socket.close()
+        self._path.unlink(missing_ok=True)
+
+    async def _serve(self) -> None:
+        while True:
+            caller, _ = await asyncio.get_running_loop().sock_accept(self._socket)
+            self._spawn(self._answer(caller))
+
+    async def _answer(self, caller: socket.socket) -> None:
+        channel = await Channel.open(caller, msgspec.msgpack.Decoder(ConfirmToTrial))
+        try:
+            async with asyncio.timeout(REQUEST_TIMEOUT):
+                request = await channel.receive()
+        except (TimeoutError, ChannelError):
+            channel.abort()
+            return
+        if request is not None:
+            channel.send(self._judge(request))
+        channel.close()
+
+    def _spawn(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)

@@ -1,0 +1,86 @@
+"""``apply-firewall`` as a process in a network namespace, and the trial that it starts."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from tests.helpers.netns import NAMES, Host
+
+SERVER = str(Path(sys.executable).with_name("hyperion-server"))
+#: As long as a loaded machine may take for any step.
+PATIENCE = 30.0
+
+
+class Applying:
+    """A running ``apply-firewall``; ``out`` and ``err`` once it has ended."""
+
+    def __init__(self, host: Host, home: Path, *arguments: str, stdin: Any = subprocess.DEVNULL) -> None:
+        self.host = host
+        self.directory = home / "run" / "firewall"
+        self.child = host.popen(
+            *(SERVER, "apply-firewall", *arguments),
+            env=os.environ | {"HYPERION_HOME": str(home)},
+            stdin=stdin,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self.out = self.err = ""
+
+    def loaded(self) -> "Applying":
+        """Once the rules are in force."""
+        while "the rules are in force" not in self.err:
+            assert self.child.stderr is not None
+            line = self.child.stderr.readline()
+            assert line, f"it ended: {self.err}"
+            self.err += line
+        return self
+
+    def ended(self) -> int:
+        """Its exit code."""
+        self.out, rest = self.child.communicate(timeout=PATIENCE)
+        self.err += rest
+        return int(self.child.returncode)
+
+    def document(self) -> dict[str, Any]:
+        """What ``--json`` printed."""
+        found: dict[str, Any] = json.loads(self.out)
+        return found
+
+    def send(self, number: signal.Signals) -> None:
+        """To the command alone."""
+        self.child.send_signal(number)
+
+
+def trial_pids(host: Host) -> list[int]:
+    """The trials that run in ``host``."""
+    wanted = os.stat(NAMES / host.name).st_ino
+    found = []
+    for path in Path("/proc").iterdir():
+        with contextlib.suppress(OSError):
+            named = path.name.isdigit() and (path / "comm").read_text() == "hyp-trial\n"
+            if named and os.stat(path / "ns" / "net").st_ino == wanted:
+                found.append(int(path.name))
+    return found
+
+
+def until(condition: Any, what: str = "it never came to be") -> None:
+    """Waits. Fails the test if it never holds."""
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.01)
+
+
+@contextlib.contextmanager
+def no_trial_left(host: Host) -> Iterator[None]:
+    """Whatever happened, the trials of this host have ended."""
+    yield
+    until(lambda: not trial_pids(host), "a trial is still running")
