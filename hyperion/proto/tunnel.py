@@ -96,6 +96,12 @@ class Tunnel:
         self._writer: RecordWriter | None = None
         self._refusal: ProtocolError | None = None
         self._failure: TunnelFailed | None = None
+        self._room: memoryview | None = None
+
+    def read_into(self, room: memoryview) -> None:
+        """For a driver that takes all events after each ``receive_data``: their data lies in ``room``, and only until
+        the next call (of any tunnel with the same room). Call it before the first bytes come."""
+        self._room = room
 
     # --- the verbs
 
@@ -155,20 +161,19 @@ class Tunnel:
         elif self.state is not TunnelState.FAILED and now >= self._deadline:
             self.fail(self._refusal or HandshakeError("the handshake took too long", reason="handshake-timeout"))
 
-    def send_in_place(self, stream: YamuxStream, buffer: memoryview, size: int) -> None:
-        """Send ``size`` bytes that lie in ``buffer`` behind HEADER_BYTES of room for a frame header.
+    def seal_in_place(self, stream: YamuxStream, buffer: memoryview, size: int, into: memoryview) -> memoryview:
+        """The record for ``size`` bytes that lie in ``buffer`` behind HEADER_BYTES of room for a frame header.
 
         The hot path: header and body become one record with one call of the AEAD, straight from the buffer that the
-        local socket was read into. At most ``max_body`` and the stream's ``send_window`` bytes. The buffer is free on
-        return.
+        local socket was read into. At most ``max_body`` and the stream's ``send_window`` bytes. ``buffer`` is free on
+        return; the record lies at the start of ``into``. It must be sent before anything else is asked of the tunnel.
+        Raises LocalProtocolError if that is too early, or something waits in ``data_to_send``, which comes first.
         """
         writer = self._writer
-        if writer is None:
-            raise LocalProtocolError("the tunnel is not open")
-        if self._mux.has_pending:
-            self._seal_pending(writer)
-        buffer[:HEADER_BYTES] = self._mux.data_header(stream, size)
-        self._outgoing.append(writer.seal(buffer[: HEADER_BYTES + size]))
+        if writer is None or self._outgoing or self._mux.has_pending:
+            raise LocalProtocolError("the tunnel is not open, or has something else to send")
+        self._mux.put_data_header(stream, size, buffer)
+        return writer.seal_into(buffer[: HEADER_BYTES + size], into)
 
     def refuse(self, reason: str) -> None:
         """The peer may not come in. A server does not tell it. Raises LocalProtocolError if it is in already."""
@@ -237,6 +242,8 @@ class Tunnel:
         largest_in = self._own.frame if extended else BASE_PLAINTEXT_BYTES
         largest_out = min(self._own.frame, peer.frame) if extended else BASE_PLAINTEXT_BYTES
         self._reader = RecordReader(ChaCha20Poly1305(result.receive_key), largest_in)
+        if self._room is not None:
+            self._reader.open_into(self._room)
         self._writer = RecordWriter(ChaCha20Poly1305(result.send_key), largest_out)
 
     def _open(self, now: float) -> None:

@@ -34,7 +34,8 @@ from hyperion.proto.yamux.events import (
 )
 from hyperion.proto.yamux.frame import HEADER_BYTES, GoAwayCode
 from hyperion.proto.yamux.stream import YamuxStream
-from hyperion.worker.buffers import TUNNEL_READ_BYTES, local_buffer, tunnel_buffer
+from hyperion.worker.buffers import TUNNEL_READ_BYTES, local_buffer, plain_buffer, record_buffer, tunnel_buffer
+from hyperion.worker.outlet import Outlet
 from hyperion.worker.scheduler import Scheduler
 
 #: Bytes that wait in our own memory for the kernel before local sockets are no longer read: two of the largest records.
@@ -105,11 +106,13 @@ class TunnelConnection(asyncio.BufferedProtocol):
 
     def __init__(self, tunnel: Tunnel, session: Session) -> None:
         self.tunnel = tunnel
+        tunnel.read_into(plain_buffer)
         self.session = session
         self.loop = asyncio.get_running_loop()
         self.scheduler = Scheduler(tunnel.max_body, self.loop.call_soon)
         self.opened = False
         self._transport: asyncio.Transport | None = None
+        self._outlet: Outlet | None = None
         self._owners: set[StreamOwner] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._flush_scheduled = False
@@ -152,9 +155,15 @@ class TunnelConnection(asyncio.BufferedProtocol):
         """Send ``size`` bytes that were read into ``local_buffer`` behind the room for a header. Hot path."""
         if size <= SMALL_BODY_BYTES:
             self.send(stream, local_buffer[HEADER_BYTES : HEADER_BYTES + size])
-        else:
-            self.tunnel.send_in_place(stream, local_buffer, size)
+            return
+        if self.tunnel.mux.has_pending:
             self._write_out()
+        record = self.tunnel.seal_in_place(stream, local_buffer, size, record_buffer)
+        outlet = self._outlet
+        if outlet is not None:
+            outlet.write_from_buffer(record)
+            if self.scheduler.blocked:
+                self._check_unsent(outlet)
 
     def finish(self, stream: YamuxStream) -> None:
         """Half-close."""
@@ -183,8 +192,8 @@ class TunnelConnection(asyncio.BufferedProtocol):
         if self._error is None:
             self._error = error
             self._write_out()
-            if self._transport is not None:
-                self._transport.close()
+            if self._outlet is not None:
+                self._outlet.close()
                 self.loop.call_later(CLOSE_TIMEOUT, self._abort)
             self._tell_owners(reason_of(error))
 
@@ -193,6 +202,7 @@ class TunnelConnection(asyncio.BufferedProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         tcp = as_transport(transport)
         self._transport = tcp
+        self._outlet = Outlet(tcp)
         tcp.set_write_buffer_limits(WRITE_HIGH_BYTES, WRITE_LOW_BYTES)
         _tune(tcp.get_extra_info("socket"))
         self._write_out()
@@ -236,6 +246,9 @@ class TunnelConnection(asyncio.BufferedProtocol):
             error.reason = "connection-lost" if exc else "peer-closed"
             self._error = error
         self._transport = None
+        if self._outlet is not None:
+            self._outlet.let_go()
+            self._outlet = None
         self._tell_owners("tunnel-lost")
         self.session.on_closed(self, self._error)
 
@@ -270,6 +283,8 @@ class TunnelConnection(asyncio.BufferedProtocol):
                 self.session.on_admission(self, event)
             case TunnelOpened():
                 self.opened = True
+                if self._outlet is not None:
+                    self._outlet.share()
                 self.scheduler = Scheduler(self.tunnel.max_body, self.loop.call_soon)
                 self._arm_timer()
                 self.session.on_open(self, event)
@@ -301,13 +316,13 @@ class TunnelConnection(asyncio.BufferedProtocol):
         self._write_out()
 
     def _write_out(self) -> None:
-        transport = self._transport
-        if transport is None:
+        outlet = self._outlet
+        if outlet is None:
             return
         for record in self.tunnel.data_to_send():
-            transport.write(record)
-        if self.scheduler.blocked and transport.get_write_buffer_size() > MAX_UNSENT_BYTES:
-            self._give_up()
+            outlet.write(record)
+        if self.scheduler.blocked:
+            self._check_unsent(outlet)
 
     def _read_on(self) -> None:
         if self._transport is not None and not self._transport.is_closing():
@@ -315,15 +330,16 @@ class TunnelConnection(asyncio.BufferedProtocol):
 
     def _abort(self) -> None:
         """The peer did not take our last words."""
-        if self._transport is not None:
-            self._transport.abort()
+        if self._outlet is not None:
+            self._outlet.abort()
 
-    def _give_up(self) -> None:
-        """The peer reads nothing: there is no point in saying anything more."""
-        assert self._transport is not None
+    def _check_unsent(self, outlet: Outlet) -> None:
+        """A peer that reads nothing: there is no point in saying anything more."""
+        if outlet.waiting_bytes <= MAX_UNSENT_BYTES:
+            return
         error = RecordError("the peer does not read")
         error.reason = "write-stalled"
-        self._transport.abort()
+        outlet.abort()
         if self._error is None:
             self._error = error
             self._tell_owners(error.reason)

@@ -143,7 +143,7 @@ class LocalSocket:
     # --- writing
 
     def write(self, data: memoryview) -> None:
-        """Hand ``data`` to the kernel, or keep the view until the kernel has room for it. See ``full`` afterwards.
+        """Hand ``data`` to the kernel, or keep a copy until the kernel has room for it. See ``full`` afterwards.
 
         Never raises: a broken socket is told later. After ``write_eof`` or the end of the socket nothing is written.
         """
@@ -160,7 +160,7 @@ class LocalSocket:
             if sent == len(data):
                 return
             data = data[sent:]
-        self._keep(data)
+        self._keep(bytes(data))
 
     def write_eof(self) -> None:
         """Half-close: an end of file behind what waits."""
@@ -222,10 +222,10 @@ class LocalSocket:
 
     # --- inside
 
-    def _keep(self, data: memoryview) -> None:
+    def _keep(self, data: bytes) -> None:
         if self._waiting is None:
             self._waiting = deque()
-        self._waiting.append(data)
+        self._waiting.append(memoryview(data))
         self.waiting_bytes += len(data)
         if self.waiting_bytes > LOCAL_HIGH_BYTES:
             self.full = True

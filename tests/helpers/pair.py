@@ -13,7 +13,13 @@ from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
 from hyperion.proto.extensions import PLAIN, Parameters
 from hyperion.proto.noise.handshake import Initiator, Responder
-from hyperion.proto.noise.record import BASE_PLAINTEXT_BYTES, RecordWriter
+from hyperion.proto.noise.record import (
+    BASE_PLAINTEXT_BYTES,
+    LENGTH_BYTES,
+    MAX_PLAINTEXT_BYTES,
+    TAG_BYTES,
+    RecordWriter,
+)
 from hyperion.proto.noise.seen import SeenEphemerals
 from hyperion.proto.tunnel import AdmissionRequested, ClientTunnel, ServerTunnel, Tunnel, TunnelEvent
 from hyperion.proto.yamux.events import StreamData, StreamOpened
@@ -35,6 +41,8 @@ CLIENT_EPHEMERAL = b"\x33" * 32
 SERVER_EPHEMERAL = b"\x44" * 32
 ADMIN_PUBLIC = public_of(ADMIN)
 SERVER_PUBLIC = public_of(SERVER)
+#: What the largest record takes.
+RECORD_BYTES = LENGTH_BYTES + MAX_PLAINTEXT_BYTES + TAG_BYTES
 #: What two Python peers say to each other.
 EXTENDED = Parameters(x=1, frame=65_519, agent="test/1")
 
@@ -200,6 +208,13 @@ class Pair:
         self.client.tunnel.mux.send_data(stream, data)
         self.settle()
         return stream, self.server.streams[stream.id]
+
+    def send_in_place(self, side: Side, stream: YamuxStream, buffer: bytearray, size: int) -> None:
+        """``size`` bytes that lie in ``buffer`` behind room for a header, behind all that waits."""
+        self.collect()
+        into = memoryview(bytearray(RECORD_BYTES))
+        record = side.tunnel.seal_in_place(stream, memoryview(buffer), size, into)
+        (self.server if side is self.client else self.client).wire += record
 
 
 class RawPeer:

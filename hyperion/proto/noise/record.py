@@ -30,12 +30,17 @@ _NONCE = struct.Struct("<IQ")  # 4 zero bytes, then the counter, little-endian
 _LENGTH = struct.Struct(">H")
 
 
+Plaintext = bytes | memoryview
+
+
 class Aead(Protocol):
     """An AEAD with 96-bit nonces and 16-byte tags, as those of ``cryptography``."""
 
     def encrypt_into(self, nonce: bytes, data: memoryview, associated_data: None, buf: memoryview, /) -> int: ...
 
     def decrypt(self, nonce: bytes, data: memoryview, associated_data: None, /) -> bytes: ...
+
+    def decrypt_into(self, nonce: bytes, data: memoryview, associated_data: None, buf: memoryview, /) -> int: ...
 
 
 class RecordWriter:
@@ -53,35 +58,54 @@ class RecordWriter:
 
         Raises LocalProtocolError if the plaintext is empty or longer than ``max_plaintext``, or no nonce is left.
         """
-        size = len(plaintext)
-        if not 0 < size <= self.max_plaintext or self._counter > _LAST_NONCE:
-            raise LocalProtocolError(f"cannot seal a record of {size} bytes")
-        record = bytearray(LENGTH_BYTES + size + TAG_BYTES)
-        _LENGTH.pack_into(record, 0, size + TAG_BYTES)
-        self._encrypt_into(_NONCE.pack(0, self._counter), plaintext, None, memoryview(record)[LENGTH_BYTES:])
-        self._counter += 1
+        record = bytearray(LENGTH_BYTES + len(plaintext) + TAG_BYTES)
+        self.seal_into(plaintext, memoryview(record))
         return record
+
+    def seal_into(self, plaintext: memoryview, buffer: memoryview) -> memoryview:
+        """One record, at the start of ``buffer``, which has room for it and shares no memory with ``plaintext``.
+
+        Raises as ``seal``.
+        """
+        size = len(plaintext)
+        counter = self._counter
+        if not 0 < size <= self.max_plaintext or counter > _LAST_NONCE:
+            raise LocalProtocolError(f"cannot seal a record of {size} bytes")
+        end = LENGTH_BYTES + size + TAG_BYTES
+        self._counter = counter + 1  # before: whatever happens, no nonce is used twice
+        _LENGTH.pack_into(buffer, 0, size + TAG_BYTES)
+        self._encrypt_into(_NONCE.pack(0, counter), plaintext, None, buffer[LENGTH_BYTES:end])
+        return buffer[:end]
 
 
 class RecordReader:
     """Finds records in a byte stream and opens them. After an error it must not be used again."""
 
-    __slots__ = ("_counter", "_decrypt", "_max_ciphertext", "_tail", "salvaged")
+    __slots__ = ("_counter", "_decrypt", "_decrypt_into", "_max_ciphertext", "_room", "_tail", "_used", "salvaged")
 
     def __init__(self, aead: Aead, max_plaintext: int) -> None:
         self._decrypt = aead.decrypt
+        self._decrypt_into = aead.decrypt_into
+        self._room: memoryview | None = None
+        self._used = 0
         self._counter = 0
         self._max_ciphertext = max_plaintext + TAG_BYTES
         self._tail = bytearray()  # an unfinished record; empty most of the time, so an idle connection owns nothing
         #: after an error: what opened in that call before the bad record. They are as good as if they had come alone.
-        self.salvaged: list[bytes] = []
+        self.salvaged: list[Plaintext] = []
 
-    def receive_data(self, data: memoryview) -> list[bytes]:
+    def open_into(self, room: memoryview) -> None:
+        """From now on plaintexts lie in ``room``, until the next call of ``receive_data``; what does not fit, and all
+        before this call, is memory of its own."""
+        self._room = room
+
+    def receive_data(self, data: memoryview) -> list[Plaintext]:
         """The plaintexts of all records that are now complete.
 
         Raises RecordError: the stream is lost then, but for what is ``salvaged``.
         """
-        plaintexts: list[bytes] = []
+        plaintexts: list[Plaintext] = []
+        self._used = 0
         try:
             self._open_all(data, plaintexts)
         except RecordError:
@@ -94,7 +118,7 @@ class RecordReader:
         """True while an unfinished record is held: an end of the TCP stream now is a truncation."""
         return bool(self._tail)
 
-    def _open_all(self, data: memoryview, plaintexts: list[bytes]) -> None:
+    def _open_all(self, data: memoryview, plaintexts: list[Plaintext]) -> None:
         position = self._finish_tail(data, plaintexts) if self._tail else 0
         end = len(data)
         while end - position >= LENGTH_BYTES:
@@ -109,7 +133,7 @@ class RecordReader:
         if position < end:
             self._tail += data[position:]
 
-    def _finish_tail(self, data: memoryview, plaintexts: list[bytes]) -> int:
+    def _finish_tail(self, data: memoryview, plaintexts: list[Plaintext]) -> int:
         """Complete the record begun by earlier data; return how much of ``data`` that took.
 
         Only the one broken record is copied together; the rest of ``data`` is opened where it lies.
@@ -132,12 +156,21 @@ class RecordReader:
             plaintexts.append(self._open(memoryview(tail)[LENGTH_BYTES:]))
         return taken
 
-    def _open(self, ciphertext: memoryview) -> bytes:
-        if self._counter > _LAST_NONCE:
+    def _open(self, ciphertext: memoryview) -> Plaintext:
+        counter = self._counter
+        if counter > _LAST_NONCE:
             raise RecordError("no nonce is left")
+        nonce = _NONCE.pack(0, counter)
+        start, end = self._used, self._used + len(ciphertext) - TAG_BYTES
+        plaintext: Plaintext
         try:
-            plaintext = self._decrypt(_NONCE.pack(0, self._counter), ciphertext, None)
+            if self._room is None or end > len(self._room):
+                plaintext = self._decrypt(nonce, ciphertext, None)
+            else:
+                plaintext = self._room[start:end]
+                self._decrypt_into(nonce, ciphertext, None, plaintext)
+                self._used = end
         except InvalidTag:
             raise RecordError("a record did not authenticate") from None
-        self._counter += 1
+        self._counter = counter + 1
         return plaintext

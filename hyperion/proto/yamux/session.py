@@ -29,6 +29,7 @@ from hyperion.proto.yamux.events import (
 from hyperion.proto.yamux.frame import (
     ACK,
     FIN,
+    HEADER,
     INITIAL_WINDOW_BYTES,
     MAX_U32,
     RST,
@@ -62,6 +63,9 @@ class YamuxLimits(msgspec.Struct, frozen=True):
     #: largest receive window of one stream, bytes
     max_stream_window: int = MAX_STREAM_WINDOW_BYTES
 
+
+# A member of the enumeration is looked up for each frame; its value is not.
+_DATA = int(FrameType.DATA)
 
 _DEFAULT_LIMITS = YamuxLimits()
 
@@ -157,21 +161,18 @@ class YamuxSession(FrameParser):
         self._streams[stream.id] = stream
         return stream
 
-    def data_header(self, stream: YamuxStream, size: int) -> bytes:
-        """Account for ``size`` bytes of body and return the header that must go right in front of them.
+    def put_data_header(self, stream: YamuxStream, size: int, buffer: memoryview) -> None:
+        """Account for ``size`` bytes of body and write their header to the start of ``buffer``.
 
-        For the hot path: the caller puts header and body into one record itself, after everything in ``data_to_send``.
-        Raises StreamStateError if the stream may not send them.
+        For the hot path: the caller sends header and body itself, after everything in ``data_to_send``. Raises
+        StreamStateError if the stream may not send them.
         """
-        if stream.send_closed or stream.gone or not 0 < size <= stream.send_window:
-            raise StreamStateError(f"stream {stream.id} cannot send {size} bytes")
-        stream.send_window -= size
-        stream.bytes_sent += size
-        return encode_header(FrameType.DATA, self._take_flags(stream), stream.id, size)
+        HEADER.pack_into(buffer, 0, VERSION, _DATA, self._charge(stream, size), stream.id, size)
 
     def send_data(self, stream: YamuxStream, data: bytes | memoryview) -> None:
         """Queue ``data``, at most ``stream.send_window`` bytes, as one frame. Raises StreamStateError."""
-        self._pending += self.data_header(stream, len(data))
+        size = len(data)
+        self._pending += HEADER.pack(VERSION, _DATA, self._charge(stream, size), stream.id, size)
         self._pending += data
 
     def send_finish(self, stream: YamuxStream) -> None:
@@ -216,7 +217,7 @@ class YamuxSession(FrameParser):
 
     # --- what the peer says
 
-    def receive_data(self, data: bytes, now: float) -> None:
+    def receive_data(self, data: bytes | memoryview, now: float) -> None:
         """Take bytes of the peer, cut anywhere. Never raises on what they are: a violation becomes SessionFailed."""
         self._keepalive.heard(now)
         try:
@@ -342,6 +343,16 @@ class YamuxSession(FrameParser):
 
     def _new_window(self) -> ReceiveWindow:
         return ReceiveWindow(self._budget, self._limits.max_stream_window)
+
+    def _charge(self, stream: YamuxStream, size: int) -> int:
+        """Take ``size`` bytes of the credit; the flags that go with them. Raises StreamStateError."""
+        if stream.send_closed or stream.gone or not 0 < size <= stream.send_window:
+            raise StreamStateError(f"stream {stream.id} cannot send {size} bytes")
+        stream.send_window -= size
+        stream.bytes_sent += size
+        flags = stream.first_flags
+        stream.first_flags = 0
+        return flags
 
     def _take_flags(self, stream: YamuxStream) -> int:
         """SYN or ACK, if the stream still owes it, with the one frame that is being sent."""

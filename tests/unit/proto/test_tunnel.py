@@ -14,7 +14,7 @@ from hyperion.proto.tunnel import (
     TunnelOpened,
     TunnelRefused,
 )
-from hyperion.proto.yamux.events import PeerWentAway
+from hyperion.proto.yamux.events import PeerWentAway, StreamData
 from hyperion.proto.yamux.frame import HEADER_BYTES, GoAwayCode
 from tests.helpers.pair import (
     ADMIN,
@@ -104,26 +104,44 @@ def test_large_records_are_for_extended_peers(said: bytes, taken: bool) -> None:
     assert ("TunnelFailed" in names(take_events(peer.side.tunnel))) is not taken
 
 
-def test_send_in_place_keeps_the_order() -> None:
+def test_sealing_in_place_keeps_the_order() -> None:
     pair = Pair.opened(extended=True)
     near, _ = pair.open_stream(b"1")
     tunnel = pair.client.tunnel
     buffer = bytearray(HEADER_BYTES + tunnel.max_body)
     tunnel.mux.send_data(near, b"2")
     buffer[HEADER_BYTES:] = b"3" * tunnel.max_body
-    tunnel.send_in_place(near, memoryview(buffer), tunnel.max_body)
+    with pytest.raises(LocalProtocolError, match="something else"):  # b"2" comes first
+        tunnel.seal_in_place(near, memoryview(buffer), 1, memoryview(bytearray(100)))
+    pair.send_in_place(pair.client, near, buffer, tunnel.max_body)
     buffer[:] = bytes(len(buffer))  # it is free again
-    tunnel.send_in_place(near, memoryview(buffer), 1)
+    pair.send_in_place(pair.client, near, buffer, 1)
     tunnel.mux.send_data(near, b"4")
     pair.settle()
     assert pair.server.received[1] == b"12" + b"3" * tunnel.max_body + b"\x004"
 
 
-def test_send_in_place_before_the_keys() -> None:
+def test_sealing_in_place_before_the_keys() -> None:
     client = new_client()
     stream = client.mux.open_stream()
     with pytest.raises(LocalProtocolError, match="not open"):
-        client.send_in_place(stream, memoryview(bytearray(20)), 1)
+        client.seal_in_place(stream, memoryview(bytearray(20)), 1, memoryview(bytearray(100)))
+
+
+def test_data_lies_in_the_room_until_more_comes() -> None:
+    room = memoryview(bytearray(1_000))
+    pair = Pair()
+    pair.server.tunnel.read_into(room)
+    pair.settle()
+    near, _ = pair.open_stream(b"first")
+    pair.client.tunnel.mux.send_data(near, b"secret")
+    pair.collect()
+    pair.server.tunnel.receive_data(memoryview(bytes(pair.server.wire)), pair.now)
+    (event,) = take_events(pair.server.tunnel)
+    assert isinstance(event, StreamData)
+    assert bytes(event.data) == b"secret"
+    room[:] = bytes(len(room))
+    assert bytes(event.data) == bytes(6)
 
 
 def test_timers_while_open() -> None:
@@ -247,4 +265,4 @@ def test_after_the_end_nothing_happens() -> None:
     assert tunnel.data_to_send() == []
     assert tunnel.next_timeout() is None
     with pytest.raises(LocalProtocolError):
-        tunnel.send_in_place(near, memoryview(bytearray(20)), 1)
+        tunnel.seal_in_place(near, memoryview(bytearray(20)), 1, memoryview(bytearray(100)))

@@ -1,6 +1,13 @@
 from hyperion.proto.noise.record import MAX_PLAINTEXT_BYTES
 from hyperion.proto.yamux.frame import HEADER_BYTES
-from hyperion.worker.buffers import MAX_BODY_BYTES, TUNNEL_READ_BYTES, local_buffer, tunnel_buffer
+from hyperion.worker.buffers import (
+    MAX_BODY_BYTES,
+    TUNNEL_READ_BYTES,
+    local_buffer,
+    plain_buffer,
+    record_buffer,
+    tunnel_buffer,
+)
 
 
 def test_header_and_largest_body_fill_one_record() -> None:
@@ -11,4 +18,10 @@ def test_header_and_largest_body_fill_one_record() -> None:
 def test_both_can_be_read_into_and_are_not_the_same_memory() -> None:
     assert not local_buffer.readonly
     assert not tunnel_buffer.readonly
-    assert local_buffer.obj is not tunnel_buffer.obj
+    buffers = (local_buffer, tunnel_buffer, plain_buffer, record_buffer)
+    assert len({id(buffer.obj) for buffer in buffers}) == len(buffers)
+
+
+def test_one_read_and_one_record_fit() -> None:
+    assert len(plain_buffer) == len(tunnel_buffer)
+    assert len(record_buffer) == 2 + MAX_PLAINTEXT_BYTES + 16

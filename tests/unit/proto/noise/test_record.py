@@ -54,6 +54,10 @@ class FakeAead:
             raise InvalidTag
         return bytes(data[:-TAG_BYTES])
 
+    def decrypt_into(self, nonce: bytes, data: memoryview, associated_data: None, buf: memoryview, /) -> int:
+        buf[:] = self.decrypt(nonce, data, associated_data)
+        return len(buf)
+
 
 def test_the_bytes_of_a_record() -> None:
     sealed = writer().seal(memoryview(b"hello"))
@@ -171,6 +175,43 @@ def test_the_last_nonce(monkeypatch: pytest.MonkeyPatch) -> None:
         sealer.seal(memoryview(b"x"))
     with pytest.raises(RecordError, match="nonce"):
         opener.receive_data(memoryview(sealed))
+
+
+def test_sealing_into_a_buffer_is_sealing() -> None:
+    buffer = memoryview(bytearray(100))
+    first, second = writer(), writer()
+    for text in (b"hello", b"x" * 82):
+        assert first.seal_into(memoryview(text), buffer) == second.seal(memoryview(text))
+    with pytest.raises(ValueError):  # noqa: PT011 - the library's own words
+        first.seal_into(memoryview(b"x" * 83), buffer)
+    # a nonce is gone once it was tried
+    assert reader()._counter == 0
+    assert first._counter == 3
+
+
+def test_opening_into_room_is_opening() -> None:
+    texts = [b"a" * 30, b"e", b"b" * 59, b"c" * 20, b"d" * 5]
+    wire = b"".join(seal(*texts))
+    room = memoryview(bytearray(100))
+    opener = reader()
+    opener.open_into(room)
+    for cut in (len(wire), 10, 60):
+        opener = reader()
+        opener.open_into(room)
+        found = []
+        for start in range(0, len(wire), cut):
+            found += [bytes(part) for part in opener.receive_data(memoryview(wire)[start : start + cut])]
+        assert found == texts
+    opener = reader()
+    opener.open_into(room)
+    parts = opener.receive_data(memoryview(wire))
+    assert [type(part) for part in parts] == [memoryview, memoryview, memoryview, bytes, memoryview]
+    assert bytes(room[:95]) == b"a" * 30 + b"e" + b"b" * 59 + b"d" * 5
+    broken = reader()
+    broken.open_into(room)
+    with pytest.raises(RecordError):
+        broken.receive_data(memoryview(wire[:-1] + b"?"))
+    assert [bytes(part) for part in broken.salvaged] == texts[:-1]
 
 
 def test_an_idle_reader_owns_nothing() -> None:

@@ -18,6 +18,7 @@ from hyperion.proto.yamux.events import (
 from hyperion.proto.yamux.frame import (
     ACK,
     FIN,
+    HEADER_BYTES,
     INITIAL_WINDOW_BYTES,
     MAX_U32,
     RST,
@@ -120,7 +121,7 @@ def test_sizes_that_cannot_be_sent(size: int) -> None:
     client = new(client=True)
     stream = client.open_stream()
     with pytest.raises(StreamStateError):
-        client.data_header(stream, size)
+        client.put_data_header(stream, size, memoryview(bytearray(HEADER_BYTES)))
     assert stream.send_window == INITIAL_WINDOW_BYTES
     assert stream.first_flags == SYN
 
