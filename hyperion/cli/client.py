@@ -9,6 +9,7 @@ import click
 from hyperion.cli import complete, options
 from hyperion.cli.border import Action, run_program
 from hyperion.cli.output import say
+from hyperion.cli.routes_commands import print_routes, tun
 
 PROGRAM = "hyperion-client"
 
@@ -381,3 +382,7 @@ def reload(config_file: Path | None, dry_run: bool) -> Action:
         return run_reload("client", config_file, dry_run=dry_run)
 
     return action
+
+
+program.add_command(tun)
+program.add_command(print_routes)

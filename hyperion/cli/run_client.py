@@ -18,9 +18,12 @@ from hyperion.privileges import disable_core_dumps
 from hyperion.proto.control import LogSettings
 from hyperion.supervisor import client
 from hyperion.supervisor.client import ClientOptions
+from hyperion.supervisor.plan import Plan, fake_plan
 
 #: Forwards until told to stop; returns the exit code.
 Serve = Callable[[ClientConfig, ClientOptions], int]
+#: What transparent mode is to look like.
+Planner = Callable[[ClientConfig], Plan]
 
 
 def _serve(config: ClientConfig, options: ClientOptions) -> int:
@@ -34,6 +37,7 @@ def run_client(
     *,
     tun: bool = False,
     hosts: Path | None = None,
+    plan: Planner = fake_plan,
     gateway_ports: bool = False,
     drain_timeout: float,
     log_format: str,
@@ -45,10 +49,10 @@ def run_client(
 ) -> int:
     """Loads the configuration, adds ``forwards`` as of ``-L`` and ``socks`` as of ``-D``, starts the log, and forwards.
 
-    ``tun``: transparent mode as well; ``hosts``: with the servers' names in that file; ``only``: just these servers;
-    ``start``: how this process came to be (default: by hand); ``restart``: how it gets rid of a secret in its
-    environment (default: not at all). Raises what loading raises, ``UsageError`` and ``RefusedError``, before anything
-    is started.
+    ``tun``: transparent mode as well, as ``plan`` says; ``hosts``: with the servers' names in that file; ``only``: just
+    these servers; ``start``: how this process came to be (default: by hand); ``restart``: how it gets rid of a secret
+    in its environment (default: not at all). Raises what loading raises, ``UsageError`` and ``RefusedError``, before
+    anything is started.
     """
     disable_core_dumps()
     extra = [parse_forward(text) for text in forwards]
@@ -78,7 +82,7 @@ def run_client(
             runtime=start.runtime,
             desk=start.desk,
             log_path=start.log_path,
-            transparent=tun,
+            transparent=plan if tun else None,
             hosts=hosts,
         )
         return _serve_logged(config, options, serve)

@@ -17,6 +17,9 @@ from hyperion.privileges import held
 #: Where the kernel shows the device of a client that runs in transparent mode.
 DEVICE = Path("/sys/class/net/hyperion0")
 
+#: Where the kernel is told how to check that an answer came the way the question went.
+REVERSE_PATH = Path("/proc/sys/net/ipv4/conf")
+
 #: Modules of the ``tun`` extra.
 NEEDED = ("pytun", "pyroute2")
 
@@ -60,3 +63,29 @@ def forget_names(path: Path = HOSTS_FILE) -> None:
         return
     with contextlib.suppress(HyperionError):
         write((), path)
+
+
+def strict_devices(root: Path = REVERSE_PATH) -> list[str]:
+    """Devices whose reverse path filter drops the answers to marked packets: it looks the way back up without the mark.
+
+    The kernel takes the stricter of a device's own value and that of "all"; 1 is strict, 2 is loose.
+    """
+
+    def value(name: str) -> int:
+        try:
+            return int((root / name / "rp_filter").read_text(encoding="ascii"))
+        except (OSError, ValueError):
+            return 0
+
+    names = sorted(path.name for path in root.glob("*") if path.name not in {"all", "default", "lo", DEVICE.name})
+    return [name for name in names if max(value("all"), value(name)) == 1]
+
+
+def check_reverse_path(root: Path = REVERSE_PATH) -> None:
+    """Raises ``RefusedError`` where real addresses cannot work."""
+    strict = strict_devices(root)
+    if strict:
+        raise RefusedError(
+            f"the reverse path filter of {', '.join(strict)} is strict: answers to the tunnel would be dropped",
+            hint="sysctl " + " ".join(f"net.ipv4.conf.{name}.rp_filter=2" for name in ("all", *strict)),
+        )

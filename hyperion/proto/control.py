@@ -21,6 +21,11 @@ MAX_MESSAGE_BYTES = 64 * 1024
 PULSE_SECONDS = 5.0
 
 
+#: A request for a marked socket: family (4 or 6), kind (t or u), and a number that the answer repeats. The answer
+#: carries the socket's descriptor.
+MARK_REQUEST_BYTES = 10
+
+
 class Message(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="t"):
     """Base of all control messages."""
 
@@ -89,6 +94,8 @@ class ClientWorkerConfig(Message, frozen=True, tag="client-config"):
     stream_uids: tuple[int, ...] = ()
     #: None: the server has no gate
     knock: KnockOrder | None = None
+    #: the last of the sockets handed over is where marked ones are asked for
+    marked: bool = False
 
     def __repr__(self) -> str:
         return f"ClientWorkerConfig(server={self.server!r}, host={self.host!r}, port={self.port})"

@@ -6,7 +6,7 @@ Two closed unions, as in ``proto.control``, whose framing, limits and common wor
 
 from hyperion.proto.control import Fault, Message, Pulse, Ready, Stop
 
-__all__ = ["Fault", "HostNames", "KeeperToSupervisor", "Pulse", "Ready", "Stop", "SupervisorToKeeper"]
+__all__ = ["Fault", "HostNames", "KeeperToSupervisor", "Pulse", "Ready", "RoutingRule", "Stop", "SupervisorToKeeper"]
 
 
 class HostNames(Message, frozen=True, tag="host-names"):
@@ -19,5 +19,18 @@ class HostNames(Message, frozen=True, tag="host-names"):
     names: tuple[tuple[str, str], ...]
 
 
-SupervisorToKeeper = HostNames | Stop
+class RoutingRule(Message, frozen=True, tag="routing-rule"):
+    """For each of the IP ``versions``: what does not carry ``mark`` looks into ``table`` first.
+
+    One rule, not one for each server: "not" turns a whole rule round, so that the rule of one server would send the
+    marked packets of all the others into the table.
+    """
+
+    versions: tuple[int, ...]
+    mark: int
+    table: int
+    priority: int
+
+
+SupervisorToKeeper = HostNames | RoutingRule | Stop
 KeeperToSupervisor = Ready | Pulse | Fault

@@ -24,7 +24,9 @@ from hyperion.supervisor.crew import Crew
 from hyperion.supervisor.desk import Desk, DeskPlace, closing, served
 from hyperion.supervisor.forwards import BoundForward, bind_forwards, close_unused
 from hyperion.supervisor.kind import TUND
+from hyperion.supervisor.marker import Marker
 from hyperion.supervisor.notify import Notifier
+from hyperion.supervisor.plan import Plan
 from hyperion.supervisor.process import MAX_LISTENERS
 from hyperion.supervisor.service import Callbacks, Service, open_crew
 from hyperion.supervisor.signals import orders
@@ -33,10 +35,10 @@ from hyperion.supervisor.socks import close_unused as close_unused_socks
 from hyperion.supervisor.spec import Spec, Timing
 from hyperion.supervisor.status_client import Known, client_status
 from hyperion.supervisor.stream_sockets import StreamSockets, callers, open_streams
-from hyperion.supervisor.transparent import DEVICE_NAME, Transparent
+from hyperion.supervisor.transparent import Transparent
 
 #: Forwards of one server: what is left of the sockets that one worker can be handed.
-MAX_FORWARDS = MAX_LISTENERS - 1
+MAX_FORWARDS = MAX_LISTENERS - 2
 
 #: Told once all workers are ready: local address, server, remote port of each forward, in the order of the file.
 Announce = Callable[[list[tuple[str, str, int]]], None]
@@ -53,8 +55,8 @@ class ClientOptions:
     announce: Announce | None = None
     #: Told then, too: where it listens for SOCKS clients.
     announce_socks: Callable[[list[str]], None] | None = None
-    #: Fake addresses for the servers, over a TUN device: needs CAP_NET_ADMIN, which is permitted but not in effect.
-    transparent: bool = False
+    #: Transparent mode, as this plans it: needs CAP_NET_ADMIN, which is permitted but not in effect. May take a while.
+    transparent: Callable[[ClientConfig], Plan] | None = None
     #: With it: the hosts file that gets the servers' names for as long as we run.
     hosts: Path | None = None
     #: Directory for the sockets that ``nc`` looks for; ``None``: there are none.
@@ -80,11 +82,12 @@ async def run(config: ClientConfig, options: ClientOptions) -> int:
     with closing(desk):
         client = Client(config, options)
         try:
-            if options.transparent:
+            if options.transparent is not None:
                 privileges.drop_to(None, TUND.rights or NONE)  # what is needed to start tund, now and again
             with orders() as queue, contextlib.closing(Notifier.from_environment()) as notifier:
                 changed = _StatusLine(client, notifier).show
                 async with open_crew(options.preload, options.timing, changed) as crew:
+                    client.marker.open()
                     client.staff(crew)
                     callbacks = Callbacks(client.started, client.reload, client.status)
                     service = Service(crew, queue, notifier, callbacks, options.drain_timeout)
@@ -102,6 +105,8 @@ def worker_config(
     forwards: list[BoundForward],
     log_settings: LogSettings,
     stream_uids: tuple[int, ...] = (),
+    *,
+    marked: bool = False,
 ) -> ClientWorkerConfig:
     """What the worker of ``server`` is told first. Raises ``ConfigError`` if that is too much for one worker."""
     message = ClientWorkerConfig(
@@ -116,6 +121,7 @@ def worker_config(
         log=log_settings,
         stream_uids=stream_uids,
         knock=knock_order(server, config.knock),
+        marked=marked,
     )
     too_many = len(forwards) > MAX_FORWARDS
     try:
@@ -139,7 +145,10 @@ class Client:
         self._crew: Crew | None = None
         self._started_at = time.time()
         self._streams: StreamSockets | None = None
-        self._transparent = Transparent(config, options.hosts) if options.transparent else None
+        plan = None if options.transparent is None else options.transparent(config)
+        self._transparent = None if plan is None else Transparent(plan, options.hosts)
+        #: Marks the sockets of tunnels whose own packets the device would catch.
+        self.marker = Marker(None if plan is None else plan.mark)
         try:
             if options.runtime is not None:
                 self._streams = open_streams(options.runtime, required=bool(config.socks))
@@ -181,8 +190,10 @@ class Client:
         if self._options.reload is None:
             raise ConfigError("this client cannot reload its configuration", hint="restart it")
         new = await asyncio.to_thread(self._options.reload)
-        if self._transparent is not None:
-            self._transparent.check(new)
+        plan = None
+        if self._transparent is not None and self._options.transparent is not None:
+            plan = await asyncio.to_thread(self._options.transparent, new)
+            self._transparent.check(plan)
         forwards = bind_forwards(new.forwards, self._forwards)
         socks: list[BoundSocks] = []
         try:
@@ -193,8 +204,8 @@ class Client:
             close_unused_socks(socks, self._socks)
             raise
         changed = self._apply(specs)
-        if self._transparent is not None:
-            self._transparent.retarget(new)
+        if self._transparent is not None and plan is not None:
+            self._transparent.retarget(plan)
         close_unused(self._forwards, forwards)
         close_unused_socks(self._socks, socks)
         self._publish(new)
@@ -231,13 +242,12 @@ class Client:
     def _transparent_line(self) -> TransparentLine:
         if self._transparent is None:
             return TransparentLine(state="off")
-        tun = self._config.tun
-        up = self._transparent.is_up
+        up, device = self._transparent.is_up, self._transparent.settings
         return TransparentLine(
             state="up" if up else "down",
             reason=None if up else "its device is away",
-            device=DEVICE_NAME,
-            address=f"{tun.address}/{tun.prefix}",
+            device=device.name,
+            address=device.ipv4,
         )
 
     def refusal(self, error: ChildError) -> HyperionError:
@@ -246,6 +256,7 @@ class Client:
 
     def close(self) -> None:
         """Stops listening."""
+        self.marker.close()
         close_unused(self._forwards, [])
         close_unused_socks(self._socks, [])
         if self._streams is not None:
@@ -291,8 +302,12 @@ class Client:
                 name=server.name,
                 process_name=f"hyp-{server.name}",
                 entry=self._options.entry,
-                config=worker_config(config, server, mine, self._options.log, uids),
-                listeners=(*(forward.sock for forward in mine), *([streams[server.name]] if streams else [])),
+                config=worker_config(config, server, mine, self._options.log, uids, marked=self.marker.is_needed),
+                listeners=(
+                    *(forward.sock for forward in mine),
+                    *([streams[server.name]] if streams else []),
+                    *([self.marker.desk(server.name)] if self.marker.is_needed else []),
+                ),
             )
         if socks:
             if self._streams is None:

@@ -83,3 +83,12 @@ HOSTS_KEEPER = Kind(
     rights=frozenset(),
     longest_wait=HELPER_LONGEST_WAIT,
 )
+
+#: Holds the routing rule for real addresses, and keeps the right to delete it.
+RULES_KEEPER = Kind(
+    "rules keeper",
+    msgspec.msgpack.Decoder(KeeperToSupervisor),
+    _helper_conversation,
+    rights=frozenset({Capability.NET_ADMIN}),
+    longest_wait=HELPER_LONGEST_WAIT,
+)

@@ -8,12 +8,9 @@ Nothing here outlives its process: the device goes with tund, the listeners with
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from ipaddress import IPv4Network
 from pathlib import Path
 
 from hyperion import log
-from hyperion.config import ClientConfig, ServerEntry
-from hyperion.config.fake_ipv6 import PREFIX, ipv6_beside
 from hyperion.errors import CannotCreateError, ChildError, ConfigError, HyperionError, RefusedError
 from hyperion.events import DEVICE_DOWN, DEVICE_UP
 from hyperion.hosts import host_name
@@ -29,12 +26,13 @@ from hyperion.proto.control_tund import (
     WantListener,
 )
 from hyperion.supervisor.crew import Crew
-from hyperion.supervisor.kind import HOSTS_KEEPER, TUND
+from hyperion.supervisor.kind import HOSTS_KEEPER, RULES_KEEPER, TUND, Kind
+from hyperion.supervisor.plan import Plan
 from hyperion.supervisor.spec import Spec
 
-DEVICE_NAME = "hyperion0"
 HELPER = "tund"
 HOSTS_HELPER = "hosts"
+RULES_HELPER = "rules"
 
 #: Of a worker that has not told yet, or is gone.
 NOTHING = Listeners(closed=False, ports=())
@@ -54,22 +52,27 @@ class _Worker:
 
 
 class Transparent:
-    """The device that ``config`` asks for, and the servers behind it.
+    """The device of ``plan``, and the servers behind it.
 
     ``hosts``: a hosts file that is to hold their names. ``entry``: the module that tund is.
     """
 
-    def __init__(self, config: ClientConfig, hosts: Path | None = None, *, entry: str = "hyperion.tund") -> None:
+    def __init__(self, plan: Plan, hosts: Path | None = None, *, entry: str = "hyperion.tund") -> None:
+        self._plan = plan
         self._hosts = hosts
-        self.settings = device_settings(config)
         #: Of tund, as last reported.
         self.counts: Mapping[str, int] = {}
-        self._addresses = fake_addresses(config)
+        self._addresses = plan.addresses
         self._entry = entry
         self._crew: Crew | None = None
         self._device: DeviceUp | None = None
         self._workers: dict[str, _Worker] = {}
         self._fault: Fault | None = None
+
+    @property
+    def settings(self) -> DeviceSettings:
+        """What the device is to be like."""
+        return self._plan.settings
 
     @property
     def is_up(self) -> bool:
@@ -84,13 +87,13 @@ class Transparent:
                 name=HELPER,
                 process_name="hyp-tund",
                 entry=self._entry,
-                config=TundConfig(self.settings),
+                config=TundConfig(self._plan.settings),
                 kind=TUND,
                 heard=self._heard_tund,
                 ended=self._tund_ended,
             )
         )
-        if (keeper := self._keeper()) is not None:
+        for keeper in self._keepers():
             crew.add(keeper)
 
     def employ(self, spec: Spec) -> Spec:
@@ -103,22 +106,23 @@ class Transparent:
             ended=lambda: self._worker_ended(name, worker),
         )
 
-    def check(self, config: ClientConfig) -> None:
-        """Raises ``ConfigError`` if ``config`` wants another device: tund gave up the right to change it."""
-        if device_settings(config) != self.settings:
+    def check(self, plan: Plan) -> None:
+        """Raises ``ConfigError`` if ``plan`` wants another device: tund gave up the right to change it."""
+        if (plan.settings, plan.rule) != (self._plan.settings, self._plan.rule):
             message = "[tun] and addresses outside its subnet are fixed while the client runs"
             raise ConfigError(message, hint="restart it")
 
-    def retarget(self, config: ClientConfig) -> None:
+    def retarget(self, plan: Plan) -> None:
         """A reload: servers came, went, or have other addresses."""
-        before, self._addresses = self._addresses, fake_addresses(config)
+        before, self._addresses = self._addresses, plan.addresses
         for name in before.keys() - self._addresses.keys():
             self._workers.pop(name, None)
             self._tell_tund(ForgetTarget(name))
         for name in self._addresses:
             self._show(name)
-        if (keeper := self._keeper()) is not None and self._crew is not None and keeper.name in self._crew.helpers:
-            self._crew.update(keeper, keeper.config)
+        for keeper in self._keepers():
+            if self._crew is not None and keeper.name in self._crew.helpers:
+                self._crew.update(keeper, keeper.config)
 
     def refusal(self, error: ChildError) -> HyperionError:
         """``error`` in tund's own words, if it was tund that could not start."""
@@ -128,20 +132,23 @@ class Transparent:
         what, _, hint = fault.reason.removesuffix(")").partition(" (hint: ")
         return _REFUSALS[fault.exit_code](f"transparent mode: {what}", hint=hint or None)
 
-    # --- names
+    # --- keepers
 
-    def _keeper(self) -> Spec | None:
-        if self._hosts is None:
-            return None
-        pairs = [(name, address) for name, addresses in self._addresses.items() for address in addresses]
-        names = tuple((address, known) for name, address in pairs if (known := host_name(name)) is not None)
+    def _keepers(self) -> list[Spec]:
+        """Who holds what does not go with the device."""
+        keepers = []
+        if self._plan.rule is not None:
+            keepers.append(self._keeper(RULES_HELPER, "hyperion.tund.rules_keeper", self._plan.rule, RULES_KEEPER))
+        if self._hosts is not None:
+            pairs = [(name, address) for name, addresses in self._addresses.items() for address in addresses]
+            names = tuple((address, known) for name, address in pairs if (known := host_name(name)) is not None)
+            order = HostNames(str(self._hosts), names)
+            keepers.append(self._keeper(HOSTS_HELPER, "hyperion.tund.hosts_keeper", order, HOSTS_KEEPER))
+        return keepers
+
+    def _keeper(self, name: str, entry: str, order: Message, kind: Kind) -> Spec:
         return Spec(
-            name=HOSTS_HELPER,
-            process_name="hyp-hosts",
-            entry="hyperion.tund.hosts_keeper",
-            config=HostNames(str(self._hosts), names),
-            kind=HOSTS_KEEPER,
-            heard=self._heard_keeper,
+            name=name, process_name=f"hyp-{name}", entry=entry, config=order, kind=kind, heard=self._heard_keeper
         )
 
     def _heard_keeper(self, message: Message) -> None:
@@ -214,26 +221,3 @@ class Transparent:
         if self._crew is not None:
             for name in self._workers:
                 self._crew.tell(name, message)
-
-
-def fake_addresses(config: ClientConfig) -> dict[str, tuple[str, ...]]:
-    """By which addresses each server is known to applications."""
-    return {server.name: _both(server) for server in config.servers}
-
-
-def _both(server: ServerEntry) -> tuple[str, str]:
-    return str(server.virtual_ip), str(ipv6_beside(server.virtual_ip))
-
-
-def device_settings(config: ClientConfig) -> DeviceSettings:
-    """The device for fake addresses: its subnets, and a route for each address that lies outside of them."""
-    tun = config.tun
-    subnet = IPv4Network((tun.address, tun.prefix), strict=False)
-    outside = [f"{server.virtual_ip}/32" for server in config.servers if server.virtual_ip not in subnet]
-    return DeviceSettings(
-        name=DEVICE_NAME,
-        ipv4=f"{tun.address}/{tun.prefix}",
-        ipv6=f"{ipv6_beside(tun.address)}/{PREFIX.prefixlen}",
-        mtu=tun.mtu,
-        routes=tuple(sorted(outside)),
-    )

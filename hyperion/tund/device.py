@@ -65,9 +65,12 @@ def configure(settings: DeviceSettings) -> bool:
                     _address(route, index, settings.ipv6)
             route.link("set", index=index, state="up")
             for network in settings.routes:
-                if ipv6 or parse(network).version == 4:
+                version = parse(network).version
+                if ipv6 or version == 4:
+                    # Our own address as the source: only what comes from there is reflected.
+                    own = settings.ipv4 if version == 4 else str(settings.ipv6)
                     extra = {"table": settings.table} if settings.table else {}
-                    route.route("replace", dst=network, oif=index, **extra)
+                    route.route("replace", dst=network, oif=index, prefsrc=own.partition("/")[0], **extra)
     except NetlinkError as error:
         raise RefusedError(f"{settings.name} cannot be set up: {os.strerror(error.code)}") from None
     return ipv6
@@ -76,7 +79,9 @@ def configure(settings: DeviceSettings) -> bool:
 def check_free(settings: DeviceSettings) -> None:
     """Raises ``ConfigError`` if a network of the device is in use, with one that is free in its hint."""
     taken = list(networks_in_use(settings.name))
-    own = [settings.ipv4, *([settings.ipv6] if settings.ipv6 else []), *settings.routes]
+    # Routes of a table of their own are real addresses, which are in use, and rules say by whom.
+    routes = () if settings.table else settings.routes
+    own = [settings.ipv4, *([settings.ipv6] if settings.ipv6 else []), *routes]
     for text in own:
         wanted = parse(text)
         other = clash(wanted, taken)

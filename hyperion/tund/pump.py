@@ -13,7 +13,7 @@ from time import monotonic
 
 import msgspec
 
-from hyperion.framing import ChannelError, FrameReader, encode
+from hyperion.framing import FrameReader, encode
 from hyperion.proto.control import Message
 from hyperion.proto.control_tund import (
     Fault,
@@ -33,6 +33,10 @@ BURST = 256
 REPORT_INTERVAL = 5.0
 #: Seconds that a first SYN waits for a worker to listen. Then it is reset: no application waits for longer.
 HOLD_SECONDS = 0.8
+#: What may wait for a supervisor that does not read; further words are lost. The reports repeat themselves.
+MAX_UNSENT_BYTES = 64 * 1024
+#: Seconds until it is tried again.
+RETRY_SECONDS = 0.05
 
 EXIT_OK = 0
 EXIT_BUG = 70
@@ -53,6 +57,7 @@ class Pump:
         self._awaited: dict[tuple[str, int], float] = {}
         self._report_at = 0.0
         self._refused = 0
+        self._unsent = bytearray()
         self._code: int | None = None
 
     def run(self) -> int:
@@ -157,10 +162,18 @@ class Pump:
             self._write(self._view[:size])
 
     def _say(self, message: Message) -> None:
+        """Never waits: a supervisor that reads nothing hears nothing new, and packets go on."""
+        if len(self._unsent) < MAX_UNSENT_BYTES:
+            self._unsent += encode(message)
+        self._flush()
+
+    def _flush(self) -> None:
         try:
-            self._control.send(encode(message))
-        except (OSError, ChannelError):  # it reads nothing: as good as gone
-            self._code = EXIT_OK
+            del self._unsent[: self._control.send(self._unsent)]
+        except BlockingIOError:
+            return
+        except OSError:
+            self._code = EXIT_OK  # it is gone
 
     def _fail(self, reason: str) -> None:
         self._say(Fault(reason, EXIT_BUG))
@@ -170,8 +183,9 @@ class Pump:
 
     def _patience(self) -> float:
         """Until something is due, milliseconds."""
-        due = min([self._report_at, *self._awaited.values()])
-        return max(0.0, (due - monotonic()) * 1000)
+        now = monotonic()
+        due = min([self._report_at, *self._awaited.values(), *([now + RETRY_SECONDS] if self._unsent else [])])
+        return max(0.0, (due - now) * 1000)
 
     def _tick(self, now: float) -> None:
         for key in [key for key, until in self._awaited.items() if until <= now]:
@@ -179,6 +193,8 @@ class Pump:
             answer = self._reflector.refuse(*key)
             if answer is not None:
                 self._write(answer)
+        if self._unsent:
+            self._flush()
         if self._report_at <= now:
             self._report_at = now + REPORT_INTERVAL
             self._say(ReflectorCounts(dict(self._reflector.counts) | {"write-failed": self._refused}))

@@ -26,6 +26,7 @@ from hyperion.proto.control import (
 from hyperion.worker.connector import Connector, Target
 from hyperion.worker.counters import Counters
 from hyperion.worker.forward import Forward, ForwardedStream
+from hyperion.worker.marked import MarkedSockets
 from hyperion.worker.poller import new_poller
 from hyperion.worker.pool import Pool
 from hyperion.worker.streams import StreamSocket
@@ -44,7 +45,9 @@ class ClientWorker:
         self._closing: asyncio.Task[None] | None = None
         keys = (config.server_public, config.static_secret, config.psk)
         target = Target(config.server, config.host, config.port, *keys, knock=config.knock)
-        self._pool = Pool(Connector(target), config.pool_size, self._pool_changed)
+        self._sockets = MarkedSockets()
+        self._is_marked = config.marked
+        self._pool = Pool(Connector(target, self._sockets), config.pool_size, self._pool_changed)
         self._forwards = [
             Forward(self._pool, self._poller, config.server, rule.local, rule.remote_port, self._counters)
             for rule in config.forwards
@@ -58,8 +61,11 @@ class ClientWorker:
     async def start(self, listeners: list[socket.socket]) -> None:
         """Accept on the sockets handed over, in the order of the configured forwards, and begin to connect.
 
-        The last one is the stream socket, if there is one.
+        Behind them come the stream socket, if there is one, and the place where marked sockets are asked for.
         """
+        if self._is_marked:
+            *listeners, desk = listeners
+            self._sockets.use(desk)
         if self._is_called:
             *listeners, calls = listeners
             self._calls.start(calls, self._finish_if_drained)
@@ -131,6 +137,7 @@ class ClientWorker:
     async def _close(self, reason: str) -> None:
         await self._pool.close(reason)
         self._poller.close()
+        self._sockets.close()
         self.finished.set()
 
     def _finish_if_drained(self) -> None:

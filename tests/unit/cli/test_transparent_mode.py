@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from hyperion.cli import transparent_mode
-from hyperion.cli.transparent_mode import forget_names, obstacle, prepare
+from hyperion.cli.transparent_mode import check_reverse_path, forget_names, obstacle, prepare, strict_devices
 from hyperion.errors import RefusedError, UsageError
 from hyperion.hosts import write
 
@@ -61,3 +61,15 @@ def test_names_that_were_left_behind_go(monkeypatch: pytest.MonkeyPatch, tmp_pat
     forget_names(file)
     forget_names(tmp_path / "none")
     assert file.read_text(encoding="utf-8") == "127.0.0.1 localhost\n"
+
+
+def test_a_strict_reverse_path_filter_is_told(tmp_path: Path) -> None:
+    for name, value in {"all": 0, "default": 1, "lo": 1, "eth0": 1, "eth1": 2, "hyperion0": 1}.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "rp_filter").write_text(f"{value}\n", encoding="ascii")
+    assert strict_devices(tmp_path) == ["eth0"]
+    with pytest.raises(RefusedError, match="eth0 is strict") as caught:
+        check_reverse_path(tmp_path)
+    assert "net.ipv4.conf.eth0.rp_filter=2" in str(caught.value.hint)
+    (tmp_path / "all" / "rp_filter").write_text("2\n", encoding="ascii")
+    check_reverse_path(tmp_path)

@@ -4,9 +4,13 @@ import msgspec
 import pytest
 
 from hyperion.proto.control import Drain, Fault, Message, Pulse, Ready, Stop
-from hyperion.proto.control_keeper import HostNames, KeeperToSupervisor, SupervisorToKeeper
+from hyperion.proto.control_keeper import HostNames, KeeperToSupervisor, RoutingRule, SupervisorToKeeper
 
-ORDERS: list[Message] = [HostNames("/etc/hosts", (("10.99.0.10", "web1.hyperion"),)), Stop()]
+ORDERS: list[Message] = [
+    HostNames("/etc/hosts", (("10.99.0.10", "web1.hyperion"),)),
+    RoutingRule((4,), 1, 2, 3),
+    Stop(),
+]
 REPORTS: list[Message] = [Ready(1), Pulse(), Fault("x", 77)]
 
 

@@ -11,11 +11,13 @@ from hyperion.config import ClientConfig
 from hyperion.config.settings import KnockSettings, TunSettings
 from hyperion.errors import CannotCreateError, ChildError, ConfigError, RefusedError
 from hyperion.proto.control import DeviceDown, DeviceUp, Fault, Listeners, Message, Ready, Stop, TunnelState, WantPort
+from hyperion.proto.control_keeper import HostNames
 from hyperion.proto.control_tund import DeviceMade, ForgetTarget, ReflectorCounts, TargetState, WantListener
 from hyperion.supervisor.crew import Crew
 from hyperion.supervisor.kind import TUND
+from hyperion.supervisor.plan import fake_plan, real_plan
 from hyperion.supervisor.spec import Spec
-from hyperion.supervisor.transparent import Transparent, device_settings
+from hyperion.supervisor.transparent import Transparent
 from tests.helpers.supervise import client_config
 
 MADE = DeviceMade("hyperion0", ("10.99.0.1", "fd68:7970:6572::a63:1"))
@@ -62,7 +64,7 @@ class Scene:
     """Transparent mode, with workers that can be spoken for."""
 
     def __init__(self, config: ClientConfig) -> None:
-        self.transparent = Transparent(config)
+        self.transparent = Transparent(fake_plan(config))
         self.crew = FakeCrew()
         self.transparent.start(cast("Crew", self.crew))
         self.tund = self.crew.specs[0]
@@ -89,14 +91,6 @@ def scene(config: ClientConfig) -> Scene:
 
 def state(name: str, *pairs: tuple[int, int], up: bool = False, closed: bool = False) -> tuple[str, Message]:
     return "tund", TargetState(name, ADDRESSES[name], up, closed, pairs)
-
-
-def test_the_device_that_is_asked_for(config: ClientConfig) -> None:
-    settings = device_settings(config)
-    assert (settings.ipv4, settings.ipv6, settings.mtu) == ("10.99.0.1/24", "fd68:7970:6572::a63:1/96", 65_535)
-    assert settings.routes == ()
-    outside = replace(config.servers[0], virtual_ip=IPv4Address("192.0.2.7"))
-    assert device_settings(replace(config, servers=(outside,))).routes == ("192.0.2.7/32",)
 
 
 def test_tund_starts_with_its_one_right(scene: Scene) -> None:
@@ -153,13 +147,13 @@ def test_counts_are_kept(scene: Scene) -> None:
 def test_a_reload(scene: Scene, config: ClientConfig) -> None:
     scene.say(scene.tund, MADE)
     moved = replace(config.servers[1], virtual_ip=IPv4Address("10.99.0.10"))
-    scene.transparent.check(replace(config, servers=(moved,)))
-    scene.transparent.retarget(replace(config, servers=(moved,)))
+    scene.transparent.check(fake_plan(replace(config, servers=(moved,))))
+    scene.transparent.retarget(fake_plan(replace(config, servers=(moved,))))
     said: list[Any] = scene.crew.news()
     assert said[0] == ("tund", ForgetTarget("web1"))
     assert said[1][1].addresses == ADDRESSES["web1"]
     with pytest.raises(ConfigError, match="fixed"):
-        scene.transparent.check(replace(config, tun=replace(config.tun, mtu=1_500)))
+        scene.transparent.check(fake_plan(replace(config, tun=replace(config.tun, mtu=1_500))))
 
 
 @pytest.mark.parametrize(
@@ -173,3 +167,12 @@ def test_a_refusal_in_tunds_own_words(scene: Scene, code: int, kind: type[Except
     assert type(error) is kind
     if code != 70:
         assert (str(error), error.hint) == ("transparent mode: it is in use (10.0.0.0/8)", "take another")
+
+
+def test_what_does_not_go_with_the_device_has_a_keeper(config: ClientConfig, tmp_path: Path) -> None:
+    crew = FakeCrew()
+    plan = real_plan(config, {"web1": ("192.0.2.1",), "Bad Name": ("192.0.2.2",)}, apply=True)
+    Transparent(plan, tmp_path / "hosts").start(cast("Crew", crew))
+    assert [spec.name for spec in crew.specs] == ["tund", "rules", "hosts"]
+    assert crew.specs[1].config == plan.rule
+    assert crew.specs[2].config == HostNames(str(tmp_path / "hosts"), (("192.0.2.1", "web1.hyperion"),))

@@ -1,0 +1,162 @@
+"""Transparent mode under the server's real address, which a gate keeps shut: the tunnel's own packets go by the wire,
+everything else by the device."""
+
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from bench.tunnel import program
+from tests.helpers.gate import until
+from tests.helpers.gated import ECHO_PORT, Gated, gated
+from tests.helpers.knockd_process import PORT
+from tests.helpers.netns import Host, topology
+from tests.helpers.program import Program
+from tests.helpers.transparent import snapshot, wait_for
+from tests.helpers.tund_process import connect
+
+pytestmark = [pytest.mark.root, pytest.mark.needs("ip", "nft")]
+
+DEVICE = "hyperion0"
+
+
+@pytest.fixture
+def gate(tmp_path: Path) -> Iterator[Gated]:
+    with topology() as network, gated(network, tmp_path) as made:
+        yield made
+
+
+def start(gate: Gated, address: str, *options: str) -> Program:
+    """``hyperion-client tun`` on the admin's machine."""
+    file = gate.client_file(address)
+    command = [*program("client"), "tun", "--config", str(file), "--log-format", "json", *options]
+    return Program(
+        "hyperion-client",
+        gate.network.admin.command(*command),
+        environment={"HYPERION_HOME": str(gate.directory / "home")},
+    )
+
+
+def routes(gate: Gated, address: str, *options: str) -> str:
+    """What ``print-routes`` prints."""
+    done = subprocess.run(
+        [*program("client"), "print-routes", "--config", str(gate.client_file(address)), *options],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=True,
+    )
+    return done.stdout
+
+
+def up(running: Program) -> None:
+    running.wait_events("device-up")
+    running.wait_events("tunnel-up", 2)
+
+
+def echo(host: Host, address: str) -> None:
+    with connect(host, address, ECHO_PORT) as sock:
+        assert sock.getsockname()[0] in {"10.99.0.1", "fd68:7970:6572::a63:1"}
+        sock.sendall(b"hello")
+        assert sock.recv(100) == b"hello"
+
+
+def own_packets(host: Host) -> int:
+    """Packets to the tunnel's port, of TCP or UDP, that went into the device."""
+    listing = host.run("nft", "list", "counter", "inet", "watch", "own")
+    return int(listing.split("packets")[1].split()[0])
+
+
+def watch(host: Host) -> None:
+    """Counts them, from before the device is there."""
+    host.run(
+        "nft",
+        "-f",
+        "-",
+        input=f"""table inet watch {{
+  counter own {{ }}
+  chain out {{ type filter hook output priority 0; oifname "{DEVICE}" th dport {PORT} counter name own; }}
+}}""",
+    )
+
+
+@pytest.mark.parametrize("version", [4, 6])
+def test_it_sets_what_it_needs_and_takes_it_away(gate: Gated, version: int) -> None:
+    admin, server = gate.network.admin, gate.network.server
+    address = server.ipv4 if version == 4 else server.ipv6
+    watch(admin)
+    before = snapshot(admin)
+    running = start(gate, address, "--apply")
+    up(running)
+    echo(admin, address)
+    assert own_packets(admin) == 0
+    # The table and the rule are what keeps it so: without a mark, the tunnel's port is behind the device, too.
+    with pytest.raises(ConnectionRefusedError):
+        connect(admin, address, PORT)
+    assert own_packets(admin) == 1
+    with pytest.raises(ConnectionRefusedError):
+        connect(admin, address, 1)
+    assert running.stop() == 0
+    admin.run("nft", "reset", "counters", "table", "inet", "watch")
+    wait_for(admin, before)
+
+
+@pytest.mark.parametrize("end", ["killed", "interrupted"])
+def test_nothing_is_left_however_it_ends(gate: Gated, end: str) -> None:
+    admin, address = gate.network.admin, gate.network.server.ipv4
+    before = snapshot(admin)
+    running = start(gate, address, "--apply")
+    up(running)
+    running.send(signal.SIGKILL if end == "killed" else signal.SIGINT)
+    wait_for(admin, before)
+    running.end()
+
+
+def test_the_rules_keeper_is_killed_and_another_takes_over(gate: Gated) -> None:
+    admin, address = gate.network.admin, gate.network.server.ipv4
+    before = snapshot(admin)
+    running = start(gate, address, "--apply")
+    up(running)
+    started = running.wait_events("worker-started")
+    pid = next(each["process"]["pid"] for each in started if each["hyperion"]["worker"]["id"] == "rules")
+    subprocess.run(["kill", "-9", str(pid)], check=True)
+    until(lambda: len([e for e in running.events("worker-started") if e["hyperion"]["worker"]["id"] == "rules"]) == 2)
+    assert admin.ip("rule").count("lookup 26745") == 1
+    echo(admin, address)
+    assert running.stop() == 0
+    wait_for(admin, before)
+
+
+def test_the_operators_own_script(gate: Gated) -> None:
+    admin, address = gate.network.admin, gate.network.server.ipv4
+    before = snapshot(admin)
+    running = start(gate, address)
+    up(running)
+    script = routes(gate, address)
+    for _ in range(2):  # run again, it leaves one copy
+        admin.run("sh", input=script)
+    assert admin.ip("rule").count("lookup 26745") == 1
+    echo(admin, address)
+    admin.run("sh", input=routes(gate, address, "--down"))
+    with pytest.raises(TimeoutError):  # by the wire, where the gate is silent
+        connect(admin, address, ECHO_PORT, timeout=1)
+    assert running.stop() == 0
+    wait_for(admin, before)
+    admin.run("sh", input=routes(gate, address, "--down"))
+    wait_for(admin, before)
+
+
+def test_another_machine_does_not_reach_the_listeners(gate: Gated) -> None:
+    """Neither the device's address nor a worker's port there is anything that a wire leads to."""
+    admin, attacker = gate.network.admin, gate.network.attacker
+    running = start(gate, gate.network.server.ipv4, "--apply")
+    up(running)
+    listing = admin.run("ss", "-Hltn") if admin.run("sh", "-c", "command -v ss", check=False) else ""
+    ports = [int(line.split()[3].rpartition(":")[2]) for line in listing.splitlines() if "10.99.0.1" in line]
+    gate.network.router.ip("route", "add", "10.99.0.0/24", "via", admin.ipv4)
+    for port in ports or [ECHO_PORT]:
+        with pytest.raises((ConnectionRefusedError, TimeoutError)):
+            connect(attacker, "10.99.0.1", port, timeout=1)
+    assert running.stop() == 0
