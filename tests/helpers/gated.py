@@ -1,7 +1,7 @@
 """A server behind its gate in one namespace, and clients that dial it from others.
 
-``Gated`` is the real ``hyperion-server run``, the real knockd, the real ruleset. The test holds knockd's control socket
-in the supervisor's stead, so that it can end a grant between two dials.
+``Gated`` and ``Whole`` are the real ``hyperion-server run``, the real knockd, the real ruleset; in ``Gated`` the test
+takes the supervisor's part towards knockd.
 """
 
 import asyncio
@@ -32,7 +32,7 @@ from hyperion.proto.knock import derive_knock_key, seal
 from hyperion.worker.connection import StreamOwner, TunnelConnection
 from hyperion.worker.connector import ConnectFailed, Connector, Step, Target, TunnelSession
 from tests.helpers.gate import service, until
-from tests.helpers.knockd_process import PORT, KnockdProcess, elements, load_table, send
+from tests.helpers.knockd_process import PORT, SET, TABLE, KnockdProcess, elements, load_table, send
 from tests.helpers.netns import Host, Topology
 from tests.helpers.program import Program
 
@@ -53,34 +53,20 @@ class Dial:
     reason: str | None = None
 
 
-class Gated:
-    """Use it in a ``with`` block, or ``gated``."""
+class Behind:
+    """A server behind its gate, its keys, and what a client needs to dial it. Use it in a ``with`` block."""
 
-    def __init__(self, network: Topology, directory: Path, *, ttl: float = 20, one_shot: bool = False) -> None:
+    def __init__(self, network: Topology, directory: Path, *, ttl: int, one_shot: bool) -> None:
         self.network = network
         self.directory = directory
         self.server_public = make_key("server", directory / "server.key")
         self.admin_public = make_key("client", directory / "admin.key")
         load_table(network.server, one_shot=one_shot)
-        server_public = PublicKey.parse(self.server_public).raw
-        self.target = Target(
-            "web1",
-            network.server.ipv4,
-            PORT,
-            server_public,
-            PrivateKey.parse(read_secret(directory / "admin.key")).raw,
-            PSK,
-            KnockOrder(derive_knock_key(PSK), PORT),
-        )
-        self.knockd = KnockdProcess(
-            network.server,
-            directory / "knockd",
-            knock_key=derive_knock_key(PSK),
-            server_public=server_public,
-            ttl=ttl,
-            one_shot=one_shot,
-        )
-        self.server = self._start_server()
+        public = PublicKey.parse(self.server_public).raw
+        secret = PrivateKey.parse(read_secret(directory / "admin.key")).raw
+        order = KnockOrder(derive_knock_key(PSK), PORT)
+        self.target = Target("web1", network.server.ipv4, PORT, public, secret, PSK, order)
+        self.server = self._start_server(ttl, one_shot=one_shot)
 
     def __enter__(self) -> Self:
         return self
@@ -88,10 +74,13 @@ class Gated:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.knockd.kill()
         self.server.end()
 
-    def _start_server(self) -> Program:
+    def _gate_lines(self, ttl: int, *, one_shot: bool) -> list[str]:
+        """The sections of the server's configuration about its gate."""
+        raise AssertionError
+
+    def _start_server(self, ttl: int, *, one_shot: bool) -> Program:
         config = self.directory / "server.toml"
         lines = [
             f'listen = "[::]:{PORT}"',
@@ -103,6 +92,7 @@ class Gated:
             f"admin_pubkeys = [{quote(self.admin_public)}]",
             "[egress]",
             f"allow = [{ECHO_PORT}]",
+            *self._gate_lines(ttl, one_shot=one_shot),
             "",
         ]
         config.touch(mode=0o600)
@@ -112,14 +102,12 @@ class Gated:
         return Program("hyperion-server", self.network.server.command(*command), environment=environment)
 
     def wait_ready(self) -> None:
+        """The server serves, and its gate works."""
         self.server.wait_events("service-started")
-        self.knockd.expect(GateState, lambda state: state.ok)
 
     def shut(self, *sources: str) -> None:
-        """End the grants of ``sources`` and wait until nobody is in."""
-        for source in sources or (self.network.admin.ipv4, self.network.admin.ipv6):
-            self.knockd.send(Revoke(source))
-        until(lambda: not elements(self.network.server))
+        """End the grants of ``sources`` (the admin's, unless told) and wait until nobody is in."""
+        raise AssertionError
 
     def client_file(self, address: str, *, knock: bool = True, name: str = "client", **changes: str) -> Path:
         """A client's configuration with one server; ``changes``: ``psk`` and ``server_public`` in base64."""
@@ -166,6 +154,7 @@ class Gated:
         (line,) = running.wait_out(lambda line: FORWARD_LINE.match(line) is not None)
         found = FORWARD_LINE.match(line)
         assert found is not None
+        running.wait_events("tunnel-up", 2)  # the whole pool, so that it knocks no more
         return running, int(found["port"])
 
     def knock(self, host: Host, target: str, offset: int = 0, port: int = PORT, source: str = "") -> bytes:
@@ -192,8 +181,72 @@ class Gated:
         return done
 
 
+class Gated(Behind):
+    """The test holds knockd's control socket in the supervisor's stead: it can end a grant between two dials."""
+
+    def __init__(self, network: Topology, directory: Path, *, ttl: int = 20, one_shot: bool = False) -> None:
+        super().__init__(network, directory, ttl=ttl, one_shot=one_shot)
+        self.knockd = KnockdProcess(
+            network.server,
+            directory / "knockd",
+            knock_key=derive_knock_key(PSK),
+            server_public=self.target.server_public,
+            ttl=ttl,
+            one_shot=one_shot,
+        )
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.knockd.kill()
+        super().__exit__(kind, error, trace)
+
+    def _gate_lines(self, ttl: int, *, one_shot: bool) -> list[str]:
+        return []
+
+    def wait_ready(self) -> None:
+        super().wait_ready()
+        self.knockd.expect(GateState, lambda state: state.ok)
+
+    def shut(self, *sources: str) -> None:
+        for source in sources or (self.network.admin.ipv4, self.network.admin.ipv6):
+            self.knockd.send(Revoke(source))
+        until(lambda: not elements(self.network.server))
+
+
+class Whole(Behind):
+    """Nothing is held by the test: the server starts its knockd, and shuts its port while there is none."""
+
+    def __init__(self, network: Topology, directory: Path, *, ttl: int = 20, one_shot: bool = False) -> None:
+        directory.chmod(0o755)
+        super().__init__(network, directory, ttl=ttl, one_shot=one_shot)
+
+    def _gate_lines(self, ttl: int, *, one_shot: bool) -> list[str]:
+        name = f'table = "{TABLE}"', f'set = "{SET}"'
+        return ["[knock]", "enabled = true", "[firewall]", *name, f"ttl_secs = {ttl}", f"one_shot = {one_shot}".lower()]
+
+    def shut(self, *sources: str) -> None:
+        for name in (SET, f"{SET}6"):
+            self.network.server.run("nft", "flush", "set", "inet", TABLE, name)
+        time.sleep(1.1)  # a younger grant would not be renewed
+
+    def knockd_pid(self) -> int:
+        """The knockd of now."""
+        found = [each.pid for each in self.server.family() if each.name == "hyp-knockd"]
+        assert len(found) == 1, found
+        return found[0]
+
+
 @contextlib.contextmanager
-def gated(network: Topology, directory: Path, *, ttl: float = 20, one_shot: bool = False) -> Iterator[Gated]:
+def whole(network: Topology, directory: Path, *, ttl: int = 20, one_shot: bool = False) -> Iterator[Whole]:
+    """A server that is ready behind its own shut gate, with a service that echoes."""
+    with service(network.server, ECHO_PORT), Whole(network, directory, ttl=ttl, one_shot=one_shot) as made:
+        made.wait_ready()
+        yield made
+
+
+@contextlib.contextmanager
+def gated(network: Topology, directory: Path, *, ttl: int = 20, one_shot: bool = False) -> Iterator[Gated]:
     """A server that is ready behind a shut gate, with a service that echoes."""
     with service(network.server, ECHO_PORT), Gated(network, directory, ttl=ttl, one_shot=one_shot) as made:
         made.wait_ready()
