@@ -313,7 +313,18 @@ class PacketsOut:
         self._host = host
         self._total = 0
         rules = [f"{'ip6' if ':' in each else 'ip'} daddr {each} counter" for each in addresses]
-        text = "\n".join(["table inet out {", "chain c {", "type filter hook output priority -400;", *rules, "}", "}"])
+        text = "\n".join(
+            [
+                "table inet out",
+                "delete table inet out",
+                "table inet out {",
+                "chain c {",
+                "type filter hook output priority -400;",
+                *rules,
+                "}",
+                "}",
+            ]
+        )
         host.run("nft", "-f", "-", input=f"{text}\n")
 
     def count(self) -> int:
