@@ -17,7 +17,7 @@ import pytest
 
 from tests.helpers.load import MIB
 from tests.helpers.openssh import OpenSsh, openssh
-from tests.helpers.product import Product, Server, worker_pid
+from tests.helpers.product import Entry, Product, Server, worker_pid
 from tests.helpers.ways import NC, client_file, environment, nc, proxy_command
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="there are no Unix sockets that hand over descriptors")
@@ -229,6 +229,37 @@ def test_each_way_to_fail_has_its_code_and_its_words(way: str) -> None:
         done = nc(product, "web1", port)
         assert done.returncode == 69
         assert b"hint: " in done.stderr
+
+
+@contextlib.contextmanager
+def shut_port() -> Iterator[int]:
+    """A port that does not answer at all, as behind a closed gate: the kernel drops a SYN when nobody accepts."""
+    with contextlib.ExitStack() as stack:
+        listener = stack.enter_context(socket.socket())
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        for _ in range(4):
+            waiting = stack.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(listener.getsockname())
+        yield listener.getsockname()[1]
+
+
+@each_way
+def test_a_gate_that_stays_shut(way: str) -> None:
+    """Knocks went out, and the port did not open: trying again may help, so the code is another one."""
+    with shut_port() as port, Product() as product:
+        entry = Entry("web1", port, product.key("server", "server").public)
+        file = product.client_file([entry], name="hyperion")
+        text = file.read_text(encoding="utf-8")
+        file.write_text(text.replace("[key]", "[knock]\nenabled = true\n[key]"), encoding="utf-8")
+        if way == WAYS[0]:
+            product.run("client", file, ["-L", "web1:22"]).wait_events("tunnel-down")
+        done = nc(product, "web1", 22)
+        said, hint = done.stderr.decode().splitlines()
+        assert done.returncode == 75, said
+        assert "went out, and the port did not open" in said
+        assert hint.startswith("hint: ")
 
 
 @each_way
