@@ -1,7 +1,9 @@
 """Both programs in the background, as a user starts and stops them: real commands, real daemons."""
 
+import contextlib
 import json
 import os
+import pty
 import signal
 import socket
 import subprocess
@@ -251,3 +253,26 @@ def test_workers_and_memory_of_forty_servers_that_are_not_there(made: Home) -> N
         assert total / len(memory) < 12
     assert len(workers) >= 40
     assert took < 60
+
+
+def test_the_passphrase_is_asked_for_without_echo(made: Home) -> None:
+    """On a terminal of its own, as a person sees it."""
+    command = made.command("server", "up", "--workers", "1")
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.execve(command[0], command, made.environment(TERM="xterm"))
+    screen = b""
+    asked = False
+    with contextlib.suppress(OSError):  # the other end of a terminal is an error, not an end of file
+        while part := os.read(terminal, 4096):
+            screen += part
+            if b"passphrase: " in screen and not asked:
+                asked = True
+                os.write(terminal, f"{PASSPHRASE}\n".encode())
+    _, status = os.waitpid(pid, 0)
+    os.close(terminal)
+    assert os.waitstatus_to_exitcode(status) == 0, screen
+    assert asked
+    assert PASSPHRASE.encode() not in screen
+    assert b"hyperion-server up (pid " in screen
+    assert made.run("server", "reload", passphrase=None).returncode == 0  # nobody is asked again
