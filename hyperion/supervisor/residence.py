@@ -126,7 +126,7 @@ def _make(directory: Path, owner: tuple[int, int] | None) -> None:
     for parent in reversed(directory.parents):
         if not parent.exists():
             with contextlib.suppress(FileExistsError):
-                parent.mkdir(SHARED_MODE if parent == SYSTEM_RUNTIME else DIRECTORY_MODE)
+                _make_parent(parent, owner)
     with contextlib.suppress(FileExistsError):
         directory.mkdir(DIRECTORY_MODE)
     # By descriptor: what is checked here is what is changed.
@@ -145,6 +145,15 @@ def _make(directory: Path, owner: tuple[int, int] | None) -> None:
             os.fchmod(fd, DIRECTORY_MODE)
     finally:
         os.close(fd)
+
+
+def _make_parent(parent: Path, owner: tuple[int, int] | None) -> None:
+    """Whoever we become must still get through it, whatever the umask was."""
+    parent.mkdir(DIRECTORY_MODE)
+    if parent == SYSTEM_RUNTIME:
+        parent.chmod(SHARED_MODE)
+    elif owner is not None:
+        os.chown(parent, *owner)
 
 
 def _take(directory: Path, title: str, owner: tuple[int, int] | None) -> int:

@@ -171,6 +171,30 @@ def test_it_is_given_to_the_user_that_we_become(tmp_path: Path) -> None:
 
 
 @pytest.mark.root
+def test_the_user_that_we_become_gets_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also with a strict umask: its socket is there, and it can remove it."""
+    for parent in [tmp_path, *tmp_path.parents]:
+        if "pytest" in parent.name:
+            parent.chmod(0o755)
+    monkeypatch.setattr(module, "SYSTEM_RUNTIME", tmp_path / "run")
+    before = os.umask(0o077)
+    try:
+        shared = Residence.enter(tmp_path / "run" / "server", "x", (NOBODY, NOBODY))
+        own = Residence.enter(tmp_path / "home" / "run" / "server", "x", (NOBODY, NOBODY))
+    finally:
+        os.umask(before)
+    assert mode(tmp_path / "run") == 0o755
+    for residence in (shared, own):
+        code = f"""
+import os
+os.setresgid({NOBODY}, {NOBODY}, {NOBODY}); os.setresuid({NOBODY}, {NOBODY}, {NOBODY})
+open({str(residence.directory / "mine")!r}, "w").close(); os.unlink({str(residence.directory / "mine")!r})
+"""
+        assert subprocess.run([sys.executable, "-c", code], timeout=30, check=False).returncode == 0
+        residence.leave()
+
+
+@pytest.mark.root
 def test_a_directory_of_somebody_else_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "run").mkdir(0o700)
     monkeypatch.setattr(os, "geteuid", lambda: NOBODY)
