@@ -173,7 +173,8 @@ def test_it_is_given_to_the_user_that_we_become(tmp_path: Path) -> None:
 @pytest.mark.root
 def test_the_user_that_we_become_gets_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also with a strict umask: its socket is there, and it can remove it."""
-    for parent in [tmp_path, *tmp_path.parents]:
+    tmp_path.chmod(0o755)
+    for parent in tmp_path.parents:
         if "pytest" in parent.name:
             parent.chmod(0o755)
     monkeypatch.setattr(module, "SYSTEM_RUNTIME", tmp_path / "run")
