@@ -4,10 +4,11 @@ Knows the answers of ``hyperion.proto.handover`` and what each means to a person
 worker it is: that of a running client, or the one in this process. Imports little: ssh waits for it.
 """
 
+import os
 import socket
 
-from hyperion.cli.stdio import End, bridge
-from hyperion.errors import HyperionError, RefusedError, TemporaryError, UnreachableError, one_line
+from hyperion.cli.stdio import STDOUT, End, bridge
+from hyperion.errors import HyperionError, RefusedError, TemporaryError, UnreachableError, UsageError, one_line
 from hyperion.proto.handover import MAX_REASON_BYTES, Answer, Ending, decode_answer
 from hyperion.rendezvous import Meeting, call
 
@@ -37,10 +38,7 @@ def converse(control: socket.socket, stream: socket.socket, server: str, port: i
     Raises ``RefusedError``, ``UnreachableError``, ``TemporaryError``.
     """
     with control, stream:
-        said = _hear(control)
-        answer = decode_answer(said[0]) if said else None
-        if answer is not Answer.OK:
-            raise explain(answer, _reason(control), server, port)
+        _await_answer(control, server, port)
         end = bridge(stream)
         if end is End.READER_LEFT:
             return EXIT_BROKEN_PIPE
@@ -51,6 +49,31 @@ def converse(control: socket.socket, stream: socket.socket, server: str, port: i
             f"the connection to {server}:{port} was lost" if ending else f"the client's worker for {server} ended",
             hint=f"what arrived may not be all; hyperion-client doctor {server} checks the way",
         )
+
+
+def pass_on(control: socket.socket, stream: socket.socket, server: str, port: int) -> int:
+    """Waits for the answer, then gives the stream to whoever is behind standard output, a Unix socket, and leaves.
+
+    For ssh's ProxyUseFdpass. Raises what ``converse`` raises, and ``UsageError`` if standard output is something else.
+    """
+    with control, stream:
+        _await_answer(control, server, port)
+        try:
+            with socket.socket(fileno=os.dup(STDOUT)) as receiver:
+                socket.send_fds(receiver, [b"\0"], [stream.fileno()])
+        except OSError:
+            raise UsageError(
+                "-F needs a Unix socket as standard output",
+                hint="it is for ssh: ProxyUseFdpass yes beside ProxyCommand",
+            ) from None
+    return 0
+
+
+def _await_answer(control: socket.socket, server: str, port: int) -> None:
+    said = _hear(control)
+    answer = decode_answer(said[0]) if said else None
+    if answer is not Answer.OK:
+        raise explain(answer, _reason(control), server, port)
 
 
 def explain(answer: Answer | None, reason: str, server: str, port: int) -> HyperionError:

@@ -227,8 +227,11 @@ def doctor(config_file: Path | None, names: tuple[str, ...], as_json: bool, time
 @options.config("hyperion.toml")
 @click.argument("server", metavar="SERVER", type=complete.ServerName())
 @click.argument("port", metavar="PORT", type=click.IntRange(1, 65_535))
+@click.option(
+    "-F", "--fdpass", is_flag=True, help="Hand the connection over to ssh, and leave: with its ProxyUseFdpass yes."
+)
 @options.debug
-def nc(config_file: Path | None, server: str, port: int) -> Action:
+def nc(config_file: Path | None, server: str, port: int, fdpass: bool) -> Action:
     """Connect standard input and output to PORT of SERVER, as ssh wants it: ProxyCommand hyperion-client nc %h %p.
 
     Through the client that runs, else with a tunnel of its own. SERVER may be given in any case, with .hyperion
@@ -239,7 +242,7 @@ def nc(config_file: Path | None, server: str, port: int) -> Action:
         # Here, because the tunnel and all it needs are slow to load, and --help does not need them.
         from hyperion.cli.nc import run_nc  # noqa: PLC0415
 
-        return run_nc(config_file, server, port)
+        return run_nc(config_file, server, port, fdpass=fdpass)
 
     return action
 

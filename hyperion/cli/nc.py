@@ -18,7 +18,7 @@ from hyperion.cli.quick_nc import running, through_running
 from hyperion.cli.stdio import open_missing
 from hyperion.config import ClientConfig, Secrets, ServerEntry
 from hyperion.config.forward import require_server
-from hyperion.errors import TemporaryError, UsageError
+from hyperion.errors import NotRunningError, TemporaryError, UsageError
 from hyperion.loop import run
 from hyperion.privileges import disable_core_dumps
 from hyperion.rendezvous import AVAILABLE, Meeting, ask, matching
@@ -27,10 +27,10 @@ from hyperion.worker.single import SingleTunnel
 from hyperion.worker.target import target_of
 
 
-def run_nc(config_file: Path | None, server: str, port: int) -> int:
-    """Standard input and output to ``port`` of ``server``; the exit code.
+def run_nc(config_file: Path | None, server: str, port: int, *, fdpass: bool = False) -> int:
+    """Standard input and output to ``port`` of ``server``; the exit code. ``fdpass``: see ``call.pass_on``.
 
-    Raises what loading raises, ``UsageError`` for an unknown server, and what ``converse`` raises.
+    Raises what loading raises, ``UsageError`` for an unknown server, ``NotRunningError``, and what ``converse`` raises.
     """
     if not AVAILABLE:
         raise UsageError(
@@ -38,8 +38,13 @@ def run_nc(config_file: Path | None, server: str, port: int) -> int:
             hint=f"forward a port instead: hyperion-client run -L {server}:{port}",
         )
     open_missing()
-    if (code := through_running(running(config_file), server, port)) is not None:
+    if (code := through_running(running(config_file), server, port, fdpass=fdpass)) is not None:
         return code
+    if fdpass:  # ssh waits until we have ended, and a tunnel of our own would end with us
+        raise NotRunningError(
+            f"no client of this user runs that knows {server}",
+            hint="hyperion-client up; or leave out -F, and ProxyUseFdpass of ssh",
+        )
     disable_core_dumps()
     secrets = Secrets(controlling_terminal_prompt())
     config = load_client_config(client_path(config_file), secrets)

@@ -7,8 +7,9 @@ that it does not know) is left to ``hyperion.cli.nc``.
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
-from hyperion.cli.call import converse, place_call
+from hyperion.cli.call import converse, pass_on, place_call
 from hyperion.cli.stdio import open_missing
 from hyperion.errors import HyperionError
 from hyperion.paths import runtime_directory, system_runtime_directory
@@ -22,15 +23,23 @@ PORT_DIGITS = 5
 EXIT_INTERRUPTED = 130
 
 
+class Wanted(NamedTuple):
+    """A plain command line."""
+
+    server: str
+    port: int
+    config_file: Path | None = None
+    fdpass: bool = False
+
+
 def attempt(program: str, arguments: Sequence[str]) -> int | None:
     """The exit code; ``None`` if somebody else must do it. Nothing was read or written then."""
     wanted = parse(arguments)
     if wanted is None or not AVAILABLE:
         return None
-    config_file, server, port = wanted
     open_missing()
     try:
-        return through_running(running(config_file), server, port)
+        return through_running(running(wanted.config_file), wanted.server, wanted.port, fdpass=wanted.fdpass)
     except HyperionError as error:
         sys.stderr.write(f"{program}: error: {error.message}\n")
         if error.hint is not None:
@@ -40,10 +49,13 @@ def attempt(program: str, arguments: Sequence[str]) -> int | None:
         return EXIT_INTERRUPTED
 
 
-def parse(arguments: Sequence[str]) -> tuple[Path | None, str, int] | None:
-    """``[-c FILE] SERVER PORT``, and nothing else."""
+def parse(arguments: Sequence[str]) -> Wanted | None:
+    """``[-F] [-c FILE] SERVER PORT``, and nothing else."""
     rest = list(arguments)
     config_file = None
+    fdpass = rest[:1] in (["-F"], ["--fdpass"])
+    if fdpass:
+        del rest[0]
     if len(rest) == 4 and rest[0] in {"-c", "--config"}:
         config_file = Path(rest[1])
         del rest[:2]
@@ -52,7 +64,7 @@ def parse(arguments: Sequence[str]) -> tuple[Path | None, str, int] | None:
     server, port = rest
     if not (port.isascii() and port.isdecimal() and len(port) <= PORT_DIGITS and 1 <= int(port) <= LAST_PORT):
         return None
-    return config_file, server, int(port)
+    return Wanted(server, int(port), config_file, fdpass)
 
 
 def running(config_file: Path | None) -> list[Meeting]:
@@ -61,12 +73,15 @@ def running(config_file: Path | None) -> list[Meeting]:
     return meetings(dict.fromkeys(str(place) for place in places))
 
 
-def through_running(found: Sequence[Meeting], server: str, port: int) -> int | None:
-    """Through the first of ``found`` that is meant and there. Raises what ``converse`` raises."""
+def through_running(found: Sequence[Meeting], server: str, port: int, *, fdpass: bool = False) -> int | None:
+    """Through the first of ``found`` that is meant and there. ``fdpass``: the stream is handed on, not moved.
+
+    Raises what ``converse`` and ``pass_on`` raise.
+    """
     for meeting in matching(server, found):
         try:
             control, stream = place_call(meeting, port)
         except OSError:  # it was killed, or has just ended
             continue
-        return converse(control, stream, meeting.name, port)
+        return (pass_on if fdpass else converse)(control, stream, meeting.name, port)
     return None

@@ -104,6 +104,24 @@ def test_ssh(sshd: OpenSsh, way: str) -> None:
         assert proxied.ssh(sshd.port, "cat", data).stdout == data
 
 
+@pytest.mark.needs("sshd", "ssh", "ssh-keygen", "scp")
+def test_ssh_with_the_connection_itself(sshd: OpenSsh, tmp_path: Path) -> None:
+    """nc hands its connection to ssh and leaves; what goes wrong before is told all the same."""
+    with installed([sshd.port], WAYS[0]) as (product, _):
+        handed = sshd.by_descriptor(proxy_command("-F"), "web1", environment(product))
+        done = handed.ssh(sshd.port, "sha256sum; exit 3", MUCH)
+        assert (done.stdout.split()[:1], done.returncode) == ([digest(MUCH)], 3), done.stderr
+        (tmp_path / "original").write_bytes(MUCH)
+        began = time.monotonic()
+        handed.upload(sshd.port, tmp_path / "original", tmp_path / "there")
+        handed.download(sshd.port, tmp_path / "there", tmp_path / "back")
+        print(f"scp of 8 MiB there and back: {time.monotonic() - began:.1f} s")
+        assert (tmp_path / "back").read_bytes() == MUCH
+        refused = handed.ssh(9, "true")
+        assert b"hyperion-client: error: web1 does not allow port 9" in refused.stderr
+        assert refused.returncode == 255
+
+
 @each_way
 @pytest.mark.needs("sshd", "ssh", "ssh-keygen", "scp")
 @pytest.mark.timeout(120)

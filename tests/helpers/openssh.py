@@ -41,6 +41,11 @@ class OpenSsh:
         """The same sshd, reached as ``host`` through a command."""
         return OpenSsh(self._directory, self.port, host, {"ProxyCommand": proxy_command}, environment)
 
+    def by_descriptor(self, proxy_command: str, host: str, environment: Mapping[str, str]) -> "OpenSsh":
+        """As ``by``; the command hands its connection over."""
+        settings = {"ProxyCommand": proxy_command, "ProxyUseFdpass": "yes"}
+        return OpenSsh(self._directory, self.port, host, settings, environment)
+
     def command(self) -> str:
         """``ssh`` with its options, for programs that start it (``GIT_SSH_COMMAND``)."""
         return shlex.join(["ssh", *self._options()])

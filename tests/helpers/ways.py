@@ -21,9 +21,9 @@ def environment(product: Product) -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(ROOT), "HYPERION_HOME": str(product.directory)}
 
 
-def proxy_command() -> str:
+def proxy_command(*options: str) -> str:
     """For ssh, which puts host and port in."""
-    return f"{shlex.join(NC)} %h %p"
+    return f"{shlex.join([*NC, *options])} %h %p"
 
 
 def nc(

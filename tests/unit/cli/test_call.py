@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from hyperion.cli import call as module
-from hyperion.cli.call import EXIT_BROKEN_PIPE, converse, explain, place_call
+from hyperion.cli.call import EXIT_BROKEN_PIPE, converse, explain, pass_on, place_call
 from hyperion.cli.stdio import End
-from hyperion.errors import HyperionError
+from hyperion.errors import HyperionError, UsageError
 from hyperion.proto.handover import MAX_REASON_BYTES, Answer, Ending
 from hyperion.rendezvous import Meeting
 from tests.helpers.calls import bind
@@ -79,6 +79,33 @@ def test_every_answer_has_its_words(answer: Answer | None) -> None:
     error = explain(answer, "", "web1", 22)
     assert "web1" in error.message
     assert error.hint
+
+
+def test_a_stream_is_handed_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    ours, theirs = socket.socketpair()
+    near, far = socket.socketpair()
+    control, worker = socket.socketpair()
+    with ours, theirs, far, worker:
+        monkeypatch.setattr(module, "STDOUT", theirs.fileno())
+        worker.sendall(OK)
+        assert pass_on(control, near, "web1", 22) == 0
+        data, descriptors, _, _ = socket.recv_fds(ours, 10, 4)
+        assert data == b"\0"
+        with socket.socket(fileno=descriptors[0]) as handed:
+            handed.sendall(b"x")
+            assert far.recv(1) == b"x"
+
+
+def test_a_stream_is_not_handed_to_a_pipe(monkeypatch: pytest.MonkeyPatch) -> None:
+    read, write = os.pipe()
+    control, worker = socket.socketpair()
+    with worker:
+        monkeypatch.setattr(module, "STDOUT", write)
+        worker.sendall(OK)
+        with pytest.raises(UsageError, match="-F needs a Unix socket"):
+            pass_on(control, socket.socket(), "web1", 22)
+        for descriptor in (read, write):
+            os.close(descriptor)
 
 
 def test_a_call_that_nobody_takes_leaves_no_descriptor(tmp_path: Path) -> None:

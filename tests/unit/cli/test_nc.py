@@ -12,7 +12,7 @@ import pytest
 from hyperion.cli import nc
 from hyperion.cli.nc import find_server, run_nc
 from hyperion.config import ClientConfig, Secrets, load_client
-from hyperion.errors import ConfigMissingError, UnreachableError, UsageError
+from hyperion.errors import ConfigMissingError, NotRunningError, UnreachableError, UsageError
 from tests.helpers.config_files import client_text
 
 
@@ -43,6 +43,12 @@ def test_no_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setenv("HYPERION_HOME", str(tmp_path))
     with pytest.raises(ConfigMissingError):
         run_nc(None, "web1", 22)
+
+
+def test_a_connection_to_hand_over_needs_a_client_that_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HYPERION_HOME", str(tmp_path))
+    with pytest.raises(NotRunningError, match="no client of this user runs that knows web1"):
+        run_nc(write_client(tmp_path), "web1", 22, fdpass=True)
 
 
 def test_a_system_that_cannot(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from hyperion.cli import quick_nc
-from hyperion.cli.quick_nc import attempt, parse, running, through_running
+from hyperion.cli.quick_nc import Wanted, attempt, parse, running, through_running
 from hyperion.errors import UnreachableError
 from hyperion.proto.handover import Answer
 from hyperion.rendezvous import INDEX, PREFIX, Meeting, render_index
@@ -24,9 +24,12 @@ SLOW = {"asyncio", "click", "cryptography", "msgspec", "noise", "rich", "ssl", "
 @pytest.mark.parametrize(
     ("arguments", "wanted"),
     [
-        (["web1", "22"], (None, "web1", 22)),
-        (["-c", "f", "web1", "65535"], (Path("f"), "web1", 65535)),
-        (["--config", "f", "web1", "1"], (Path("f"), "web1", 1)),
+        (["web1", "22"], Wanted("web1", 22)),
+        (["-c", "f", "web1", "65535"], Wanted("web1", 65535, Path("f"))),
+        (["--config", "f", "web1", "1"], Wanted("web1", 1, Path("f"))),
+        (["-F", "web1", "22"], Wanted("web1", 22, None, True)),
+        (["--fdpass", "-c", "f", "web1", "22"], Wanted("web1", 22, Path("f"), True)),
+        (["-F"], None),
         ([], None),
         (["web1"], None),
         (["web1", "ssh"], None),
@@ -108,7 +111,7 @@ def test_a_dead_client_is_passed_over(tmp_path: Path) -> None:
 
 
 def test_ctrl_c(monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupt(*_: object) -> int:
+    def interrupt(*_: object, **__: object) -> int:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(quick_nc, "through_running", interrupt)
