@@ -14,7 +14,8 @@ nft:nftables:the firewall
 ip:iproute2:network namespaces
 ps:procps:the process tree
 ping:iputils-ping:ping in transparent mode
-curl:curl:curl in transparent mode
+curl:curl:curl through SOCKS and in transparent mode
+git:git:git over ssh through the tunnel
 "
 
 # Daemons live outside an ordinary user's PATH, PostgreSQL's in a directory of its version.
