@@ -199,9 +199,9 @@ class Reflector:
         return reset(frame, size)
 
     def _hold(self, key: tuple[str, int], frame: bytes) -> int:
+        self.counts["held"] += 1
         if key not in self._held:
             self.wanted.append(key)
-            self.counts["held"] += 1
             self._held[key] = frame  # a second one with the same aim is dropped: its sender repeats it in a second
         return DROPPED
 

@@ -188,6 +188,7 @@ def test_an_unknown_port_of_an_old_server_waits_for_the_worker(version: int) -> 
     again = bytearray(as_sent)
     assert reflector.reflect(again, len(again)) == DROPPED
     assert reflector.wanted == [("web1", 5432)]
+    assert moved(reflector) == {"held": 2}
     target.set_listeners([(5432, 40_003)], closed=False)
     [held] = reflector.release("web1")
     assert held == as_sent

@@ -1,0 +1,61 @@
+"""tund without a tunnel: the bulk service listens behind the device itself. What turning packets round costs.
+
+Starts ``tund`` as the client's supervisor does, with a control socket as descriptor 3.
+"""
+
+import os
+import socket
+import sys
+import threading
+from types import TracebackType
+from typing import Self
+
+from bench.bulk import Address
+from bench.child import ChildError
+from bench.peers import START_TIMEOUT
+from bench.service import accept_bulk
+from hyperion.framing import encode
+from hyperion.proto.control_tund import DeviceSettings, TargetState, TundConfig
+
+#: Apart from the client's own.
+DEVICE, OWN, SERVER, PORT = "mirror0", "10.98.0.1", "10.98.0.10", 7_000
+
+CONTROL_FD = 3
+
+
+class Mirror:
+    """A context manager; ``address`` leads to the bulk service."""
+
+    address: Address = (SERVER, PORT)
+
+    def __enter__(self) -> Self:
+        self._control, theirs = socket.socketpair()
+        self._control.settimeout(START_TIMEOUT)
+        command = [sys.executable, "-m", "hyperion.tund"]
+        with theirs:
+            actions = [(os.POSIX_SPAWN_DUP2, theirs.fileno(), CONTROL_FD)]
+            self._pid = os.posix_spawn(sys.executable, command, dict(os.environ), file_actions=actions)
+        self._control.sendall(encode(TundConfig(DeviceSettings(DEVICE, f"{OWN}/24", None, 65_535))))
+        if not self._control.recv(4096):
+            raise ChildError("tund ended at once")
+        self._listener = socket.socket()
+        self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, DEVICE.encode())
+        self._listener.bind((OWN, 0))
+        self._listener.listen(64)
+        threading.Thread(target=self._serve, daemon=True).start()
+        listener = int(self._listener.getsockname()[1])
+        self._control.sendall(encode(TargetState("mirror", (SERVER,), True, True, ((PORT, listener),))))
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._control.close()
+        os.waitpid(self._pid, 0)
+        self._listener.close()
+
+    def _serve(self) -> None:
+        try:
+            accept_bulk(self._listener)
+        except OSError:
+            return  # closed
