@@ -20,13 +20,19 @@ from typing import NamedTuple
 PR_SET_PDEATHSIG = 1
 PR_SET_DUMPABLE = 4
 PR_SET_KEEPCAPS = 8
+PR_SET_NAME = 15
 PR_CAPBSET_READ = 23
 PR_CAPBSET_DROP = 24
+PR_SET_SECUREBITS = 28
 PR_SET_NO_NEW_PRIVS = 38
 PR_CAP_AMBIENT = 47
 PR_CAP_AMBIENT_RAISE = 2
 PR_CAP_AMBIENT_CLEAR_ALL = 4
 LINUX_CAPABILITY_VERSION_3 = 0x20080522
+
+# linux/securebits.h: user 0 is a user like any other, when it executes a program, and stays so
+SECBIT_NOROOT = 1 << 0
+SECBIT_NOROOT_LOCKED = 1 << 1
 
 #: Capability numbers to try: two words of 32 bits are all that ``capset`` can name. Linux 6 knows 41 of them.
 MAX_CAPABILITIES = 64

@@ -103,6 +103,15 @@ FIREWALL_RECOVERED = LogEvent(
     ("hyperion.firewall.backend", "hyperion.firewall.table"),
 )
 
+GATE_SHUT = LogEvent(
+    "HYP1107E", "gate-shut", ("configuration", "network"), ("change", "denied"), "failure", "error",
+    "the gate is shut: no new connection gets in", AUDIT, ("event.reason", "destination.port", "error.message"),
+)
+GATE_OPENED = LogEvent(
+    "HYP1108N", "gate-open", ("configuration", "network"), ("change", "allowed"), "success", "notice",
+    "the gate works: a right knock opens the port to its sender", AUDIT, ("destination.port",),
+)
+
 # --- 2: session (server) and tunnel (client) -------------------------------------------------------------------------
 
 SESSION_OPENED = LogEvent(

@@ -11,6 +11,7 @@ Everything here holds for the calling thread and those started later: call it be
 """
 
 import contextlib
+import ctypes
 import os
 import sys
 from collections.abc import Iterator
@@ -20,8 +21,12 @@ from hyperion.capabilities import (
     NONE,
     PR_SET_DUMPABLE,
     PR_SET_KEEPCAPS,
+    PR_SET_NAME,
     PR_SET_NO_NEW_PRIVS,
     PR_SET_PDEATHSIG,
+    PR_SET_SECUREBITS,
+    SECBIT_NOROOT,
+    SECBIT_NOROOT_LOCKED,
     Capability,
     Rights,
     Sets,
@@ -59,16 +64,21 @@ def drop_to(user: ServiceUser | None, keep: Rights = NONE) -> None:
 
     ``keep`` stays inheritable, which ``ambient`` needs; the bounding set is emptied where CAP_SETPCAP allows it (a
     program executed later gets what ``ambient`` names, whatever the bounding set says). Raises ``PermissionError``,
-    and nothing was changed, if ``keep`` is not permitted.
+    and nothing was changed, if ``keep`` is not permitted; ``RuntimeError`` if there is a second thread.
     """
     disable_core_dumps()
     if sys.platform != "linux":
         return
+    if len(os.listdir("/proc/self/task")) > 1:
+        raise RuntimeError("another thread would keep its rights")
     permitted = capabilities.read().permitted
     if not keep <= permitted:
         raise PermissionError(f"capabilities {sorted(map(int, keep - permitted))} are not permitted")
     # First, because nothing can become inheritable once the bounding set is empty.
     capabilities.write(Sets(permitted, permitted, keep))
+    if Capability.SETPCAP in permitted:
+        # Else every program that a user 0 executes would get what is inheritable, whatever we hand on.
+        prctl(PR_SET_SECUREBITS, SECBIT_NOROOT | SECBIT_NOROOT_LOCKED)
     capabilities.drop_bounding()
     if user is not None:
         _become(user)
@@ -142,12 +152,10 @@ def signal_on_parent_death(number: int) -> None:
 
 
 def set_process_name(name: str) -> None:
-    """What ``ps`` and ``top`` show, cut to 15 bytes. Best effort: only Linux has the file, and a sandbox may forbid it.
+    """What ``ps`` and ``top`` show, cut to 15 bytes. Best effort: only Linux does it, and a sandbox may forbid it.
 
-    Call it before ``forbid_peeking``: the files of a process that is not dumpable belong to root.
+    Names the calling thread; that of the first thread is that of the process.
     """
-    try:
-        with open("/proc/self/comm", "wb") as comm:
-            comm.write(name.encode("ascii", "replace")[:MAX_PROCESS_NAME_BYTES])
-    except OSError:
-        return
+    text = ctypes.create_string_buffer(name.encode("ascii", "replace")[:MAX_PROCESS_NAME_BYTES])
+    with contextlib.suppress(OSError):
+        prctl(PR_SET_NAME, ctypes.addressof(text))

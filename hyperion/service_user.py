@@ -4,18 +4,26 @@ Knows the system's list of users. Changes nothing: becoming that user is the bus
 """
 
 import os
-from dataclasses import dataclass
+import subprocess
+import sys
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from hyperion.errors import UsageError
+from hyperion.errors import RefusedError, UsageError
 
 try:
     import pwd
 except ImportError:  # Windows has no such list
     pwd = None  # type: ignore[assignment]
 
+#: Made for the two programs by deploy/sysusers.d.
+SERVICE_USERS = ("hyperion", "hyperion-client")
 #: Who serves on a machine where nobody prepared anything. It owns no file, so it can read no key either.
 NOBODY = "nobody"
+
+#: Seconds that an interpreter has to start as another user; it takes a few hundredths of one.
+TRIAL_SECONDS = 20.0
+_TRIAL = (sys.executable, "-I", "-c", "import hyperion.privileges")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,20 +41,54 @@ def find_service_user(asked: str | None, default: str, config_file: Path) -> Ser
     """The user that was ``asked`` for; else ``default`` if there is one; else the owner of ``config_file`` if that is
     not root; else nobody, with a warning. ``None`` where no user can be changed: we are not root.
 
-    Raises ``UsageError`` for a user that does not exist, or that only root could become.
+    A user that was not asked for and cannot run this program (it is installed in a home directory) is passed over: root
+    serves, without root's rights, and with a warning. Raises ``UsageError`` for a user that does not exist or that only
+    root could become, ``RefusedError`` for one that was asked for, or made for this, and cannot run the program.
     """
     if not hasattr(os, "geteuid") or os.geteuid() != 0:
         _only_ourselves(asked)
         return None
-    if asked is not None:
-        return _look_up(asked)
-    if (user := _find(default)) is not None:
-        return user
+    wanted = _look_up(asked) if asked is not None else _find(default)
+    if wanted is not None:
+        if not can_run(wanted):
+            hint = "install Hyperion where that user can run it, such as /opt/hyperion, or choose another with --user"
+            raise RefusedError(f"user {wanted.name} cannot run {sys.executable}", hint=hint)
+        return wanted
     owner = config_file.stat().st_uid
-    if owner != 0:
-        return _of_uid(owner)
-    hint = f"make a user {default}, who may read {config_file} and its keys, or choose one with --user"
-    return _look_up(NOBODY, warning=f"there is no user {default}, so {NOBODY} serves: {hint}")
+    user = _of_uid(owner) if owner != 0 else _look_up(NOBODY)
+    advice = f"make a user {default}, who may read {config_file} and its keys, or choose one with --user"
+    if not can_run(user):
+        why = f"{user.name} cannot run {sys.executable}"
+        return replace(_of_uid(0), warning=f"root serves, without root's rights, because {why}: {advice}")
+    return user if owner != 0 else replace(user, warning=f"there is no user {default}, so {NOBODY} serves: {advice}")
+
+
+def can_run(user: ServiceUser) -> bool:
+    """Whether this user can start our interpreter and load our code. Asked by doing it, 30 ms; only root can."""
+    if user.uid == 0:
+        return True
+    try:
+        done = subprocess.run(  # noqa: S603  (our own interpreter, an argument vector, no shell)
+            _TRIAL,
+            user=user.uid,
+            group=user.gid,
+            extra_groups=user.groups,
+            cwd="/",
+            env={},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            timeout=TRIAL_SECONDS,
+            check=False,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return False
+    return done.returncode == 0
+
+
+def service_uids() -> frozenset[int]:
+    """The users made for the two programs, as far as they exist."""
+    return frozenset(user.uid for name in SERVICE_USERS if pwd is not None and (user := _find(name)) is not None)
 
 
 def _only_ourselves(asked: str | None) -> None:
@@ -54,20 +96,20 @@ def _only_ourselves(asked: str | None) -> None:
         raise UsageError(f"only root can become user {asked}", hint="leave out --user, or start it as root")
 
 
-def _look_up(name: str, warning: str | None = None) -> ServiceUser:
-    user = _find(name, warning)
+def _look_up(name: str) -> ServiceUser:
+    user = _find(name)
     if user is None:
         raise UsageError(f"there is no user {name}", hint=f"make one: useradd --system {name}")
     return user
 
 
-def _find(name: str, warning: str | None = None) -> ServiceUser | None:
+def _find(name: str) -> ServiceUser | None:
     try:
         entry = pwd.getpwnam(name)
     except (KeyError, ValueError):
         return None
     groups = tuple(os.getgrouplist(entry.pw_name, entry.pw_gid))
-    return ServiceUser(entry.pw_name, entry.pw_uid, entry.pw_gid, groups, warning)
+    return ServiceUser(entry.pw_name, entry.pw_uid, entry.pw_gid, groups)
 
 
 def _of_uid(uid: int) -> ServiceUser:

@@ -46,24 +46,14 @@ def client_path(given: Path | None) -> Path:
 
 
 def load_server_config(path: Path, secrets: Secrets) -> ServerConfig:
-    """Raises what ``load_server`` raises, and ``ConfigError`` for a gate that this version cannot provide."""
+    """Raises what ``load_server`` raises, and ``ConfigError`` for a gate that this system cannot provide."""
     config = load_server(path, secrets)
-    _refuse_gate(path, enabled=config.knock.enabled)
+    if config.knock.enabled and sys.platform != "linux":
+        hint = "set it to false, and admit your addresses in the firewall yourself"
+        raise wrong(path, ("knock", "enabled"), "false", "true (the gate needs Linux)", hint=hint)
     return config
 
 
 def load_client_config(path: Path, secrets: Secrets) -> ClientConfig:
     """Raises what ``load_client`` raises."""
     return load_client(path, secrets)
-
-
-def _refuse_gate(path: Path, *, enabled: bool) -> None:
-    """Running without the gate that the file asks for would leave the port open to all, and nobody would notice."""
-    if enabled:
-        raise wrong(
-            path,
-            ("knock", "enabled"),
-            "false",
-            "true (this version does not knock yet)",
-            hint="set it to false, and admit your addresses in the firewall yourself",
-        )

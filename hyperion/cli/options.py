@@ -89,6 +89,15 @@ def log(command: Command) -> Command:
     return form(level(command))
 
 
+def user(default: str) -> Callable[[Command], Command]:
+    """``--user``: who serves if root starts it."""
+    return click.option(
+        "--user",
+        metavar="NAME",
+        help=f"Who serves if root starts this. [default: {default}, else the configuration's owner, else nobody]",
+    )
+
+
 #: ``--drain-timeout``, for both programs.
 drain_timeout = click.option(
     "--drain-timeout",

@@ -1,11 +1,14 @@
 """``hyperion-client run``: from the command line to a running supervisor."""
 
+import dataclasses
+import functools
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from hyperion import log
 from hyperion.cli.loading import client_path, load_client_config
 from hyperion.cli.output import forget_output, say
+from hyperion.cli.rights import settler
 from hyperion.cli.start import Restart, Start
 from hyperion.cli.transparent_mode import prepare
 from hyperion.config import ClientConfig
@@ -95,9 +98,12 @@ def _announce(start: Start, forwards: list[tuple[str, str, int]]) -> None:
 
 
 def _serve_logged(config: ClientConfig, options: ClientOptions, serve: Serve) -> int:
-    log.configure("hyperion-client", format=options.log.format, level=options.log.level, path=options.log.path)
+    start_log = functools.partial(
+        log.configure, "hyperion-client", format=options.log.format, level=options.log.level, path=options.log.path
+    )
+    start_log()
     try:
-        return serve(config, options)
+        return serve(config, dataclasses.replace(options, settle=settler(None, start_log)))
     finally:
         log.close()
 

@@ -78,6 +78,7 @@ def init(
     type=click.IntRange(1, MAX_WORKERS),
     help="Worker processes. [default: one for each processor]",
 )
+@options.user("hyperion")
 @options.drain_timeout
 @options.log
 @options.passphrase_fd
@@ -86,6 +87,7 @@ def init(
 def run(
     config_file: Path | None,
     workers: int | None,
+    user: str | None,
     drain_timeout: float,
     log_format: str,
     log_level: str,
@@ -104,6 +106,7 @@ def run(
         return run_server(
             config_file,
             workers=workers or count_processors(),
+            user=user,
             drain_timeout=drain_timeout,
             log_format=log_format,
             log_level=log_level,
@@ -329,6 +332,7 @@ def status(
     type=click.IntRange(1, MAX_WORKERS),
     help="Worker processes. [default: one for each processor]",
 )
+@options.user("hyperion")
 @options.foreground
 @options.drain_timeout
 @options.log
@@ -348,7 +352,7 @@ def up(context: click.Context, /, foreground: bool, dry_run: bool, **given: Any)
         from hyperion.cli.up import UpOptions, run_arguments  # noqa: PLC0415
         from hyperion.cli.up_server import run_up_server  # noqa: PLC0415
 
-        arguments = run_arguments(given, "workers", "drain_timeout", "log_level")
+        arguments = run_arguments(given, "workers", "user", "drain_timeout", "log_level")
         return run_up_server(
             UpOptions(
                 program="server",

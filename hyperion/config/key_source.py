@@ -85,7 +85,7 @@ def psk_of_value(path: Path, key: KeyPath, text: str | None) -> Psk:
 def _psk_of_file(path: Path, name: str | None) -> Psk:
     file = _checked_file(path, ("key", "file"), name)
     try:
-        return Psk.parse(read_secret(file))
+        return Psk.parse(read_secret(file, path))
     except KeyFormatError as error:
         raise BadKeyError(f"key file {file}: {error}") from None
 
@@ -94,7 +94,7 @@ def identity_of_file(path: Path, key: KeyPath, name: str) -> PrivateKey:
     """The private key in the file that the configuration calls ``name``."""
     file = _checked_file(path, key, name)
     try:
-        return PrivateKey.parse(read_secret(file))
+        return PrivateKey.parse(read_secret(file, path))
     except KeyFormatError as error:
         raise BadKeyError(f"key file {file}: {error}", hint="this file should hold the private key, one line") from None
 

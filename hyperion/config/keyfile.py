@@ -3,12 +3,14 @@
 Knows files, owners and modes. Does not know what a key is: text goes in and out.
 """
 
+import contextlib
 import os
 import stat
 from pathlib import Path
 
 from hyperion.config.safe_file import create, reason_of
 from hyperion.errors import BadKeyError
+from hyperion.service_user import service_uids
 
 #: A key file holds 44 characters; anything longer is the wrong file. Bytes.
 MAX_KEY_FILE_BYTES = 4096
@@ -20,11 +22,12 @@ _CLOEXEC = getattr(os, "O_CLOEXEC", 0)
 _NONBLOCK = getattr(os, "O_NONBLOCK", 0)
 
 
-def read_secret(path: Path) -> str:
-    """The text of a key file.
+def read_secret(path: Path, named_by: Path | None = None) -> str:
+    """The text of a key file. ``named_by``: the configuration that names it.
 
     Raises ``BadKeyError`` if it is missing, is no regular file, belongs to somebody else, or is open to others at all.
-    A symbolic link is followed: what counts is the file that is opened.
+    A symbolic link is followed: what counts is the file that is opened. Root, who is about to become another user, also
+    takes a key of the users that are made for this, and of whoever wrote the configuration.
     """
     try:
         # Non-blocking, so that a named pipe cannot hold us up before it is refused.
@@ -34,7 +37,7 @@ def read_secret(path: Path) -> str:
     except OSError as error:
         raise BadKeyError(f"key file {path} cannot be read: {reason_of(error)}") from None
     try:
-        _check(path, os.fstat(fd))
+        _check(path, os.fstat(fd), named_by)
         content = os.read(fd, MAX_KEY_FILE_BYTES + 1)  # a regular file gives all it has at once
     finally:
         os.close(fd)
@@ -62,13 +65,21 @@ def trusted_owners() -> set[int]:
     return owners
 
 
-def _check(path: Path, status: os.stat_result) -> None:
+def _check(path: Path, status: os.stat_result, named_by: Path | None) -> None:
     if not stat.S_ISREG(status.st_mode):
         raise BadKeyError(f"key file {path} is not a regular file")
     if not hasattr(os, "geteuid"):
         return  # Windows: rights are access lists, and mode bits mean nothing
-    if status.st_uid not in trusted_owners():
+    if status.st_uid not in trusted_owners() | (_owners_for_root(named_by) if os.geteuid() == 0 else set()):
         raise BadKeyError(f"key file {path} belongs to another user", hint=f"chown {os.geteuid()} {path}")
     if status.st_mode & OTHERS:
         mode = stat.S_IMODE(status.st_mode)
         raise BadKeyError(f"key file {path} is open to others (mode {mode:04o})", hint=f"chmod 600 {path}")
+
+
+def _owners_for_root(named_by: Path | None) -> set[int]:
+    owners = set(service_uids())
+    if named_by is not None:
+        with contextlib.suppress(OSError):
+            owners.add(named_by.stat().st_uid)
+    return owners

@@ -126,6 +126,8 @@ class FirewallSection(Section, frozen=True):
     table: Identifier = "hyperion"
     set: Identifier = "knock_allow"
     ttl_secs: Ttl = 60
+    one_shot: bool = False
+    close_behind: bool = False
 
 
 class ServerFile(Section, frozen=True):

@@ -43,7 +43,13 @@ def resolve_server(path: Path, raw: ServerFile, secrets: Secrets) -> ServerConfi
         egress=frozenset(raw.egress.allow),
         handshake_timeout=raw.limits.handshake_timeout_ms / 1000,
         knock=KnockSettings(raw.knock.enabled, raw.knock.knock_port or listen.port, raw.knock.window_secs),
-        firewall=FirewallSettings(raw.firewall.table, raw.firewall.set, raw.firewall.ttl_secs),
+        firewall=FirewallSettings(
+            table=raw.firewall.table,
+            set_name=raw.firewall.set,
+            ttl=raw.firewall.ttl_secs,
+            one_shot=raw.firewall.one_shot,
+            close_behind=raw.firewall.close_behind,
+        ),
     )
 
 

@@ -26,11 +26,17 @@ class KnockSettings:
 
 @dataclass(frozen=True, slots=True)
 class FirewallSettings:
-    """Names of the nftables table and set, and how long a source stays admitted, seconds."""
+    """Names of the nftables table and set, and how long a source stays admitted, seconds.
+
+    ``one_shot``: the first connection uses an admission up. ``close_behind``: it ends soon after the sessions that it
+    was for have begun.
+    """
 
     table: str
     set_name: str
     ttl: int
+    one_shot: bool = False
+    close_behind: bool = False
 
 
 @dataclass(frozen=True, slots=True)

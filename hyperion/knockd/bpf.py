@@ -1,16 +1,11 @@
 """Classic BPF: the kernel throws away what cannot be a knock before it costs us anything.
 
-Knows the instructions, the programs for one port, and how to hang them on a socket. The filter is a sieve and no judge:
-whatever it lets through is looked at again in ``proto.ip``, as if there were no filter.
+Knows the instructions and the programs for one port; how one is hung on a socket is in ``hyperion.socket_filter``. The
+filter is a sieve and no judge: whatever it lets through is looked at again in ``proto.ip``, as if there were no filter.
 
 Offsets count from the IP header, where an AF_PACKET socket of type SOCK_DGRAM starts on every kind of link. Sources:
 linux/filter.h, McCanne and Jacobson, "The BSD Packet Filter" (1993).
 """
-
-import ctypes
-import socket
-import struct
-from typing import NamedTuple
 
 from hyperion.proto.ip import (
     IPV4_FRAGMENT_BITS,
@@ -19,10 +14,7 @@ from hyperion.proto.ip import (
     UDP_HEADER_BYTES,
     UDP_PROTOCOL,
 )
-
-# Socket options, from asm-generic/socket.h. The socket module does not know them.
-SO_ATTACH_FILTER = 26
-SO_LOCK_FILTER = 44
+from hyperion.socket_filter import DROP_ALL, RETURN, Instruction, Program
 
 # Instructions, from linux/bpf_common.h: class, size, mode or operation.
 LOAD_BYTE = 0x30
@@ -35,29 +27,11 @@ AND = 0x54
 SUBTRACT_X = 0x1C
 JUMP_IF_EQUAL = 0x15
 JUMP_IF_ANY_BIT = 0x45
-RETURN = 0x06
 
 #: Pseudo offset of the packet type: SKF_AD_OFF + SKF_AD_PKTTYPE.
 PACKET_TYPE_OFFSET = (-0x1000 + 4) & 0xFFFF_FFFF
 #: Addressed to this host: not outgoing, not for others seen in passing, not broadcast.
 PACKET_HOST = 0
-
-
-class Instruction(NamedTuple):
-    """``struct sock_filter``; jumps count the instructions to skip."""
-
-    code: int
-    if_true: int
-    if_false: int
-    k: int
-
-
-Program = tuple[Instruction, ...]
-
-_INSTRUCTION = struct.Struct("=HBBI")
-
-#: Lets nothing through. What is read after it was attached had arrived before.
-DROP_ALL: Program = (Instruction(RETURN, 0, 0, 0),)
 
 
 def ipv4_program(port: int, payload_bytes: int) -> Program:
@@ -95,19 +69,6 @@ def ipv6_program(port: int, payload_bytes: int) -> Program:
         *_equal(LOAD_HALF, IPV6_HEADER_BYTES + 4, datagram),
     ]
     return _link(checks, keep=IPV6_HEADER_BYTES + datagram)
-
-
-def attach(sock: socket.socket, program: Program) -> None:
-    """From now on the kernel queues for ``sock`` only what ``program`` lets through. Raises ``OSError``."""
-    code = b"".join(_INSTRUCTION.pack(*instruction) for instruction in program)
-    memory = ctypes.create_string_buffer(code, len(code))
-    # struct sock_fprog: a count and a pointer, aligned as the compiler does it; the kernel copies what it points to.
-    sock.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, struct.pack("@HP", len(program), ctypes.addressof(memory)))
-
-
-def lock(sock: socket.socket) -> None:
-    """Nobody changes or removes the filter of ``sock`` any more, whoever takes over this process."""
-    sock.setsockopt(socket.SOL_SOCKET, SO_LOCK_FILTER, 1)
 
 
 def _equal(load: int, offset: int, value: int) -> tuple[Instruction, Instruction]:

@@ -19,6 +19,7 @@ from typing import Self
 
 from hyperion.knockd import bpf
 from hyperion.proto.knock import KNOCK_BYTES
+from hyperion.socket_filter import DROP_ALL, Program, attach, lock
 
 # From linux/if_ether.h, linux/socket.h and linux/if_packet.h; the socket module does not know all of them.
 ETH_P_IP = 0x0800
@@ -57,18 +58,18 @@ class CaptureSocket:
         self._dropped = 0
 
     @classmethod
-    def open(cls, ether_type: int, program: bpf.Program) -> Self:
+    def open(cls, ether_type: int, program: Program) -> Self:
         """Raises ``OSError`` without CAP_NET_RAW, or where the kernel has no packet sockets."""
         kind = socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
         sock = socket.socket(socket.AF_PACKET, kind, socket.htons(ether_type))
         try:
             # What came between the two calls was not filtered: nothing more may come while it is thrown away.
-            bpf.attach(sock, bpf.DROP_ALL)
+            attach(sock, DROP_ALL)
             _drain(sock)
             sock.setsockopt(SOL_PACKET, PACKET_AUXDATA, 1)
             _enlarge(sock)
-            bpf.attach(sock, program)
-            bpf.lock(sock)
+            attach(sock, program)
+            lock(sock)
         except BaseException:
             sock.close()
             raise

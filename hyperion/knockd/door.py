@@ -13,6 +13,9 @@ from hyperion import log
 from hyperion.events import FIREWALL_ADMITTED, FIREWALL_EXPIRED, FIREWALL_FAILED
 from hyperion.firewall.nft import FirewallError, SetFullError
 from hyperion.knockd.admission import Admission, Decision
+from hyperion.proto.control_knockd import Admitted, Ended, Standing
+
+GrantNews = Admitted | Standing | Ended
 
 #: After a failure the firewall is asked something harmless so often, seconds, to hear when it works again.
 PROBE_SECONDS = 2.0
@@ -34,7 +37,8 @@ class Firewall(Protocol):
 
 
 class Door:
-    """One per knockd. ``on_admitted`` and ``on_state`` are called on the loop, the latter with what is wrong or None.
+    """One per knockd. ``tell`` takes news of grants for the supervisor, ``on_state`` what is wrong with the firewall,
+    or None; both are called on the loop.
 
     ``now`` is monotonic seconds everywhere.
     """
@@ -43,12 +47,12 @@ class Door:
         self,
         firewall: Firewall,
         admission: Admission,
-        on_admitted: Callable[[str], None],
+        tell: Callable[[GrantNews], None],
         on_state: Callable[[str | None], None],
     ) -> None:
         self._firewall = firewall
         self._admission = admission
-        self._on_admitted = on_admitted
+        self._tell = tell
         self._on_state = on_state
         # Source -> whether to let it in or to shut it out. The last word about a source counts.
         self._waiting: dict[str, bool] = {}
@@ -75,7 +79,7 @@ class Door:
     def expire(self, now: float) -> None:
         """Say whose grant has ended. The kernel ends it by itself."""
         for source in self._admission.expired(now):
-            log.event(FIREWALL_EXPIRED, {"source.ip": source}, reason="expired")
+            self._over(source, "expired")
 
     async def run(self, clock: Callable[[], float]) -> None:
         """Until cancelled. Then one call may still be running in its thread. Starts with what lives in the kernel."""
@@ -111,6 +115,8 @@ class Door:
         except FirewallError:
             return  # the guard looks at the same time, and says what is wrong
         self._admission.load(grants, clock())
+        for source, left in grants.items():
+            self._tell(Standing(source, left))
         self._works()
 
     async def _carry_out(self, source: str, admit: bool) -> None:
@@ -121,14 +127,18 @@ class Door:
                 ttl = self._admission.ttl
                 await loop.run_in_executor(self._thread, self._firewall.admit, source, ttl)
                 log.event(FIREWALL_ADMITTED, fields | {"hyperion.firewall.ttl_s": ttl})
-                self._on_admitted(source)
+                self._tell(Admitted(source, int(ttl)))
             else:
                 self._admission.forget(source)
                 await loop.run_in_executor(self._thread, self._firewall.revoke, source)
-                log.event(FIREWALL_EXPIRED, fields, reason="revoked")
+                self._over(source, "revoked")
             self._works()
         except (FirewallError, ValueError) as error:
             self._failed(source, error)
+
+    def _over(self, source: str, reason: str) -> None:
+        log.event(FIREWALL_EXPIRED, {"source.ip": source}, reason=reason)
+        self._tell(Ended(source, reason))
 
     def _failed(self, source: str, error: FirewallError | ValueError) -> None:
         # The next knock asks the firewall again.

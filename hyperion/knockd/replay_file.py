@@ -13,7 +13,7 @@ to 20 ms of a knock's way, by the disk.) Memory that cannot be read back is made
   seconds nobody gets in.
 
 Format: ``HYPR`` and a version byte, then records: length u16, CRC-32 u32, both big-endian, and msgpack of
-``Remembered`` or (a bare integer) of the end of life up to which memory was dropped.
+``Remembered`` or of a pair: the end of life up to which memory was dropped, and the window that was counted with.
 """
 
 import contextlib
@@ -49,7 +49,9 @@ _FOR_OTHERS = 0o077
 _WRITABLE_BY_OTHERS = 0o022
 _OPEN = os.O_RDWR | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
 
-_decoder: msgspec.msgpack.Decoder[Remembered | int] = msgspec.msgpack.Decoder(Remembered | int)
+#: ``forgotten_until`` and ``window`` of a ``ReplayState``: the first record.
+_Head = tuple[int, int]
+_decoder: msgspec.msgpack.Decoder[Remembered | _Head] = msgspec.msgpack.Decoder(Remembered | _Head)
 
 
 class ReplayFileError(HyperionError):
@@ -82,17 +84,17 @@ class ReplayFile:
 
         ``now`` is the Unix second of this start, ``window`` the seconds that a knock may be off.
         """
-        state, self.damage = self._read()
+        state, self.damage = self._read(window)
         # Knocks sealed up to now + window are all that can have been seen. A limit beyond that is left from a clock
         # that was ahead and set back since, and would lock everybody out until that time comes.
-        forgotten = min(state.forgotten_until, now + 2 * window)
+        forgotten = min(state.forgotten_until, now + 2 * state.window)
         if self.damage in (MISSING, CUT_SHORT):
-            forgotten = max(forgotten, now + window)
+            forgotten = max(forgotten, now + state.window)
         elif self.damage is not None:
-            forgotten = now + 2 * window
+            forgotten = now + 2 * state.window
         if self.damage is not None:
             self._let_go()
-        return ReplayState(forgotten, state.remembered)
+        return ReplayState(forgotten, state.remembered, state.window)
 
     def append(self, entry: Remembered) -> None:
         """Write one accepted knock down. When this returns, no death of ours lets it in again.
@@ -119,7 +121,7 @@ class ReplayFile:
 
         Raises ``ReplayFileError``; a sound old file goes on being used then, and is not large again for a while.
         """
-        body = MAGIC + _encode(state.forgotten_until) + b"".join(map(_encode, state.remembered))
+        body = MAGIC + _encode((state.forgotten_until, state.window)) + b"".join(map(_encode, state.remembered))
         try:
             fd = self._replace(f"{self._path.name}.new", body)
         except OSError as error:
@@ -133,8 +135,8 @@ class ReplayFile:
         self._let_go()
         os.close(self._directory)
 
-    def _read(self) -> tuple[ReplayState, str | None]:
-        nothing = ReplayState(-1, ())
+    def _read(self, window: int) -> tuple[ReplayState, str | None]:
+        nothing = ReplayState(-1, (), window)
         if self._fd is None:
             return nothing, MISSING
         try:
@@ -144,7 +146,7 @@ class ReplayFile:
         if not data.startswith(MAGIC):
             return nothing, CUT_SHORT if MAGIC.startswith(data) else CORRUPT
         self._size = len(data)
-        return _parse(data) if len(data) <= MAX_FILE_BYTES else (nothing, CORRUPT)
+        return _parse(data, window) if len(data) <= MAX_FILE_BYTES else (nothing, CORRUPT)
 
     def _replace(self, temporary: str, body: bytes) -> int:
         # One left by a death in the middle of this is in the way.
@@ -174,8 +176,8 @@ class ReplayFile:
         self._fd = None
 
 
-def _parse(data: bytes) -> tuple[ReplayState, str | None]:
-    """All records before the first that is wrong, and in which way that one is."""
+def _parse(data: bytes, window: int) -> tuple[ReplayState, str | None]:
+    """All records before the first that is wrong, and in which way that one is. ``window``: if none was written."""
     forgotten, remembered, damage = -1, list[Remembered](), None
     position = len(MAGIC)
     while position < len(data):
@@ -190,21 +192,21 @@ def _parse(data: bytes) -> tuple[ReplayState, str | None]:
         if record is None:
             damage = CORRUPT
             break
-        if isinstance(record, int):
-            forgotten = max(forgotten, record)
-        else:
+        if isinstance(record, Remembered):
             remembered.append(record)
-    return ReplayState(forgotten, tuple(remembered)), damage
+        else:
+            forgotten, window = record
+    return ReplayState(forgotten, tuple(remembered), window), damage
 
 
-def _decode(body: bytes) -> Remembered | int | None:
+def _decode(body: bytes) -> Remembered | _Head | None:
     try:
         return _decoder.decode(body)
     except (msgspec.DecodeError, ValueError):
         return None
 
 
-def _encode(record: Remembered | int) -> bytes:
+def _encode(record: Remembered | _Head) -> bytes:
     body = msgspec.msgpack.encode(record)
     return _HEADER.pack(len(body), zlib.crc32(body)) + body
 

@@ -22,7 +22,7 @@ from hyperion.knockd.capture import TRANSIENT, Handler
 from hyperion.knockd.door import Door, Firewall
 from hyperion.knockd.replay_file import CUT_SHORT, MISSING, ReplayFile, ReplayFileError
 from hyperion.knockd.report import Report
-from hyperion.proto.control_knockd import Admitted, GateState, KnockdConfig, KnockdToSupervisor
+from hyperion.proto.control_knockd import GateState, KnockdConfig, KnockdToSupervisor
 from hyperion.proto.ip import UdpDatagram, parse_udp
 from hyperion.proto.knock import MAGIC, NONCE_BYTES, Knock, KnockTable, Verdict, open_knock
 from hyperion.proto.replay import Remembered, ReplayGuard
@@ -43,6 +43,7 @@ _MAX_PORT = 65_535
 
 # Parts of knockd that can be in trouble
 FIREWALL, TABLE, MEMORY, PAST = "firewall", "table", "replay-memory", "past"
+NOT_YET = "not looked at yet"
 
 #: Verdicts on what lacks even the form of a knock.
 _JUNK = frozenset({Verdict.WRONG_LENGTH, Verdict.WRONG_MAGIC})
@@ -92,14 +93,14 @@ class Knockd:
         self._table = KnockTable(config.server_public, {HOLDER: config.knock_key})
         self._guard = ReplayGuard(config.window)
         self._report = Report(config.knock_port)
-        self._troubles = {TABLE: "not looked at yet"}
+        self._troubles = {TABLE: NOT_YET}
         self._past_matters_until = 0.0
         self._running = False
         self._failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.door = Door(
             firewall,
             Admission(config.ttl, one_shot=config.one_shot),
-            on_admitted=lambda source: send(Admitted(source, config.ttl)),
+            tell=send,
             on_state=lambda reason: self.trouble(FIREWALL, reason),
         )
 
@@ -123,7 +124,9 @@ class Knockd:
         """Hear, until cancelled. Raises ``CaptureDiedError``."""
         captures = tuple(captures)
         self._running = True
-        self._send_state()
+        # Until the guard has looked there is nothing to tell: nobody thinks that all is well.
+        if self._troubles.get(TABLE) != NOT_YET:
+            self._send_state()
         tasks = [asyncio.create_task(self.door.run(self._monotonic)), asyncio.create_task(self._tick(captures))]
         loop = asyncio.get_running_loop()
         try:

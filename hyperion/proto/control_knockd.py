@@ -15,6 +15,7 @@ from hyperion.proto.control import Fault, LogSettings, Message, Pulse, Ready, St
 
 __all__ = [
     "Admitted",
+    "Ended",
     "Fault",
     "GateState",
     "Held",
@@ -26,6 +27,7 @@ __all__ = [
     "Pulse",
     "Ready",
     "Revoke",
+    "Standing",
     "Stop",
     "SupervisorToKnockd",
 ]
@@ -81,6 +83,20 @@ class Admitted(Message, frozen=True, tag="admitted"):
     ttl: int
 
 
+class Standing(Message, frozen=True, tag="standing"):
+    """This source may connect for ``left`` seconds more: found in the firewall at the start, or after trouble."""
+
+    source: str
+    left: float
+
+
+class Ended(Message, frozen=True, tag="ended"):
+    """The grant of this source is over: ``expired`` or ``revoked``."""
+
+    source: str
+    reason: str
+
+
 class KnockCounts(Message, frozen=True, tag="knock-counts"):
     """Since knockd's start: datagrams by verdict, and packets that the kernel dropped because we were too slow.
 
@@ -99,4 +115,4 @@ class GateState(Message, frozen=True, tag="gate-state"):
 
 
 SupervisorToKnockd = KnockdConfig | Revoke | Hold | Stop
-KnockdToSupervisor = Ready | Pulse | Admitted | KnockCounts | GateState | Held | Fault
+KnockdToSupervisor = Ready | Pulse | Admitted | Standing | Ended | KnockCounts | GateState | Held | Fault

@@ -42,6 +42,8 @@ class ReplayState(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     #: latest ``fresh_until`` that was forgotten, -1 for none
     forgotten_until: int
     remembered: tuple[Remembered, ...]
+    #: the window that all of this was counted with
+    window: int = DEFAULT_WINDOW
 
 
 class ReplayGuard:
@@ -85,14 +87,19 @@ class ReplayGuard:
     def dump(self, now: int) -> ReplayState:
         """What a successor must know."""
         self._forget(now)
-        return ReplayState(self._forgotten_until, tuple(self._known.values()))
+        return ReplayState(self._forgotten_until, tuple(self._known.values()), self._window)
 
     def load(self, state: ReplayState, now: int) -> None:
-        """Take over what a predecessor knew. All of it, whatever the bounds: they hold for later knocks."""
-        self._forgotten_until = max(self._forgotten_until, state.forgotten_until)
+        """Take over what a predecessor knew. All of it, whatever the bounds: they hold for later knocks.
+
+        If it had another window, the same knocks are fresh for so much longer, or shorter, now.
+        """
+        longer = self._window - state.window
+        if state.forgotten_until >= 0:
+            self._forgotten_until = max(self._forgotten_until, state.forgotten_until + longer)
         for entry in state.remembered:
             if (entry.holder, entry.nonce) not in self._known:
-                self._remember(entry)
+                self._remember(msgspec.structs.replace(entry, fresh_until=entry.fresh_until + longer))
         self._forget(now)
 
     def _remember(self, entry: Remembered) -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from hyperion import log, privileges
-from hyperion.capabilities import NONE
+from hyperion.capabilities import NONE, Rights
 from hyperion.channel import ChannelError, encode
 from hyperion.config import ClientConfig, ServerEntry
 from hyperion.config.knock import knock_order
@@ -68,6 +68,8 @@ class ClientOptions:
     desk: DeskPlace | None = None
     #: Where this program logs, for operators; ``None``: standard error.
     log_path: str | None = None
+    #: Gives up all rights but these, which stay permitted: for transparent mode.
+    settle: Callable[[Rights], None] = lambda _: None
 
 
 async def run(config: ClientConfig, options: ClientOptions) -> int:
@@ -83,7 +85,7 @@ async def run(config: ClientConfig, options: ClientOptions) -> int:
         client = Client(config, options)
         try:
             if options.transparent is not None:
-                privileges.drop_to(None, TUND.rights or NONE)  # what is needed to start tund, now and again
+                options.settle(TUND.rights or NONE)  # what is needed to start tund, now and again
             with orders() as queue, contextlib.closing(Notifier.from_environment()) as notifier:
                 changed = _StatusLine(client, notifier).show
                 async with open_crew(options.preload, options.timing, changed) as crew:

@@ -89,6 +89,15 @@ class Crew:
         """This helper stops and leaves; its name is free at once."""
         self._helpers.pop(name).leave(Stop())
 
+    async def replace_helper(self, spec: Spec) -> None:
+        """The helper of that name stops, and when it has gone, another one starts: two would be in each other's way."""
+        member = self._helpers.pop(spec.name, None)
+        if member is not None:
+            member.leave(Stop())
+            await asyncio.wait([task for task, other in self._tasks.items() if other is member])
+        if not self.leaving:
+            self.add(spec)
+
     def reconfigure(self, specs: list[Spec], policy: ServerPolicy) -> None:
         """The same workers under new rules: now, and at each later start."""
         for spec in specs:
@@ -104,6 +113,11 @@ class Crew:
         """To the worker of that name, if it is in and runs."""
         if (member := self._members.get(name)) is not None:
             member.send(message)
+
+    def has_helper(self, name: str) -> bool:
+        """Whether the helper of that name is in, and ready."""
+        member = self._helpers.get(name)
+        return member is not None and member.ready.is_set()
 
     def tell_helper(self, name: str, message: Message) -> None:
         """To the helper of that name, if it is in and runs."""

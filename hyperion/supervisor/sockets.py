@@ -10,6 +10,7 @@ from typing import Final
 
 from hyperion.config import Endpoint
 from hyperion.errors import CannotCreateError, ConfigError, HyperionError, RefusedError, TemporaryError
+from hyperion.socket_filter import DROP_ALL, attach
 
 #: Connections the kernel may hold for one socket until they are accepted: a burst of clients after a restart fits.
 BACKLOG: Final = 1024
@@ -21,13 +22,14 @@ SPREADS: Final = sys.platform == "linux" and hasattr(socket, "SO_REUSEPORT")
 FIRST_FREE_PORT: Final = 1024
 
 
-def listen_shared(endpoint: Endpoint, count: int, *, spread: bool = SPREADS) -> list[socket.socket]:
+def listen_shared(endpoint: Endpoint, count: int, *, spread: bool = SPREADS, deaf: bool = False) -> list[socket.socket]:
     """``count`` listening sockets on one address, one for each worker; port 0 takes one free port for all.
 
-    Where the kernel does not spread connections, the same socket ``count`` times. Raises ``HyperionError``.
+    Where the kernel does not spread connections, the same socket ``count`` times. ``deaf``: from the first moment on
+    they let nobody in (``shutter``; Linux only). Raises ``HyperionError``.
     """
     if not spread:
-        return [listen(endpoint)] * count
+        return [_listen(endpoint, shared=False, deaf=deaf)] * count
     if endpoint.port != 0:
         # A socket that does not share its port is refused where anybody listens, also another server of the same user,
         # which could otherwise join the group unseen and take a part of the connections.
@@ -37,7 +39,7 @@ def listen_shared(endpoint: Endpoint, count: int, *, spread: bool = SPREADS) -> 
         for _ in range(count):
             # A port that the kernel chose is nobody else's.
             port = port_of(sockets[0]) if sockets else endpoint.port
-            sockets.append(_listen(Endpoint(endpoint.host, port), shared=True))
+            sockets.append(_listen(Endpoint(endpoint.host, port), shared=True, deaf=deaf))
     except HyperionError:
         close_all(sockets)
         raise
@@ -60,9 +62,11 @@ def close_all(sockets: list[socket.socket]) -> None:
         sock.close()
 
 
-def _listen(endpoint: Endpoint, *, shared: bool) -> socket.socket:
+def _listen(endpoint: Endpoint, *, shared: bool, deaf: bool = False) -> socket.socket:
     sock = _bind(endpoint, shared=shared)
     try:
+        if deaf:
+            attach(sock, DROP_ALL)
         sock.listen(BACKLOG)
     except OSError as error:  # somebody else was bound as well, and listened first
         sock.close()

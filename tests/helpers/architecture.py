@@ -31,6 +31,7 @@ BASE_MODULES = frozenset(
         "rendezvous",
         "running",
         "service_user",
+        "socket_filter",
     }
 )
 

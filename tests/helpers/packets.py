@@ -4,6 +4,7 @@ import socket
 import struct
 
 from hyperion.knockd import bpf
+from hyperion.socket_filter import RETURN, Program
 
 
 def checksum(data: bytes) -> int:
@@ -74,7 +75,7 @@ def whole_ipv6(
     return ipv6(udp(payload, *ends, port=port), *ends)
 
 
-def run_filter(program: bpf.Program, packet: bytes, packet_type: int = 0) -> int:
+def run_filter(program: Program, packet: bytes, packet_type: int = 0) -> int:
     """Bytes of ``packet`` that the kernel keeps; reading beyond the end refuses, as there."""
     accumulator = index = position = 0
     while True:
@@ -99,7 +100,7 @@ def run_filter(program: bpf.Program, packet: bytes, packet_type: int = 0) -> int
             elif code == bpf.JUMP_IF_ANY_BIT:
                 position += if_true if accumulator & k else if_false
             else:
-                assert code == bpf.RETURN
+                assert code == RETURN
                 return k
         except (IndexError, struct.error):
             return 0

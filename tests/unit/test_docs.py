@@ -55,7 +55,7 @@ NO_LIMITS = {
     "running.MAX_PID_BYTES",
 }
 #: Rooms whose limits the table holds. Those of the gate's processes join it with the gate.
-NOT_IN_TABLE = ("hyperion.knockd", "hyperion.tund")
+NOT_IN_TABLE = ("hyperion.tund",)
 
 
 # --- what a document is made of

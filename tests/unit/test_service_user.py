@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from hyperion import service_user
-from hyperion.errors import UsageError
-from hyperion.service_user import find_service_user
+from hyperion.errors import RefusedError, UsageError
+from hyperion.service_user import ServiceUser, can_run, find_service_user, service_uids
 
 NOBODY = pwd.getpwnam("nobody")
 
@@ -20,7 +20,9 @@ def config(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def as_root(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And everybody can run the program."""
     monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(service_user, "can_run", lambda _: True)
 
 
 @pytest.fixture
@@ -107,3 +109,39 @@ def test_a_system_without_users(config: Path, monkeypatch: pytest.MonkeyPatch) -
     assert find_service_user(None, "root", config) is None
     with pytest.raises(UsageError):
         find_service_user("root", "root", config)
+
+
+@pytest.mark.usefixtures("as_root")
+def test_a_user_who_cannot_run_the_program(config: Path, owned_by: Owner, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service_user, "can_run", lambda user: user.uid == 0)
+    for asked, default in (("nobody", "no-such-user"), (None, "nobody")):
+        with pytest.raises(RefusedError, match="user nobody cannot run") as caught:
+            find_service_user(asked, default, config)
+        assert "--user" in str(caught.value.hint)
+    owned_by(0)
+    user = find_service_user(None, "no-such-user", config)
+    assert user is not None
+    assert (user.name, user.uid) == ("root", 0)
+    assert "root serves, without root's rights, because nobody cannot run" in str(user.warning)
+
+
+@pytest.mark.root
+def test_who_can_run_it_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    nobody = ServiceUser("nobody", NOBODY.pw_uid, NOBODY.pw_gid, (NOBODY.pw_gid,))
+    assert can_run(ServiceUser("root", 0, 0, (0,)))
+    monkeypatch.setattr(service_user, "_TRIAL", ("/bin/sh", "-c", 'test "$(id -u) $(id -g)" = "65534 65534"'))
+    assert can_run(nobody)
+    monkeypatch.setattr(service_user, "_TRIAL", ("/bin/sh", "-c", "exit 1"))
+    assert not can_run(nobody)
+    monkeypatch.setattr(service_user, "_TRIAL", ("/nonexistent",))
+    assert not can_run(nobody)
+    monkeypatch.setattr(service_user, "_TRIAL", ("/bin/sleep", "9"))
+    monkeypatch.setattr(service_user, "TRIAL_SECONDS", 0.05)
+    assert not can_run(nobody)
+
+
+def test_the_users_made_for_the_programs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service_user, "SERVICE_USERS", ("no-such-user", "nobody"))
+    assert service_uids() == {NOBODY.pw_uid}
+    monkeypatch.setattr(service_user, "pwd", None)
+    assert service_uids() == frozenset()

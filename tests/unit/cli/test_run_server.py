@@ -82,9 +82,6 @@ def test_reload(config: Path) -> None:
     config.write_text(config.read_text().replace("[80]", "[0]"))
     with pytest.raises(ConfigError):
         reload()
-    config.write_text(config.read_text().replace("[0]", "[1]").replace("[key]", "[knock]\nenabled = true\n[key]"))
-    with pytest.raises(ConfigError, match="knock"):
-        reload()
 
 
 def test_reload_has_the_passphrase_and_asks_nobody(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -55,7 +55,7 @@ def test_no_config(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypat
             78,
             "[identity] admin_pubkeys #1: expected a public",
         ),
-        ("[egress]", "[knock]\nenabled = true\n[egress]", 78, "[knock] enabled: expected false, got true"),
+        ("[egress]", "[knock]\nknock_port = 0\n[egress]", 78, "[knock] knock_port: expected a port from 1 to 65535"),
     ],
 )
 def test_bad_config(

@@ -6,6 +6,7 @@ import struct
 import pytest
 
 from hyperion.knockd import bpf
+from hyperion.socket_filter import DROP_ALL, Instruction, attach, lock
 from tests.helpers.packets import ipv4, ipv6, run_filter, udp, whole_ipv4, whole_ipv6
 
 PORT = 8443
@@ -69,7 +70,7 @@ def test_ipv6_refusals(packet: bytes) -> None:
 
 @pytest.mark.parametrize("packet", [whole_ipv4(PAYLOAD), whole_ipv6(PAYLOAD)])
 def test_nothing_passes_the_closed_filter(packet: bytes) -> None:
-    assert run_filter(bpf.DROP_ALL, packet) == 0
+    assert run_filter(DROP_ALL, packet) == 0
 
 
 @pytest.mark.parametrize("port", [1, 53, 65_535])
@@ -82,13 +83,13 @@ def test_the_port_is_the_one_given(port: int) -> None:
 def test_the_kernel_takes_them_and_a_locked_one_stays() -> None:
     # Any socket may have a filter; the offsets mean something on packet sockets only.
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        for program in (bpf.DROP_ALL, IPV4, IPV6):
-            bpf.attach(sock, program)
-        bpf.lock(sock)
+        for program in (DROP_ALL, IPV4, IPV6):
+            attach(sock, program)
+        lock(sock)
         with pytest.raises(PermissionError):
-            bpf.attach(sock, bpf.DROP_ALL)
+            attach(sock, DROP_ALL)
 
 
 def test_the_kernel_refuses_nonsense() -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock, pytest.raises(OSError, match="Invalid argument"):
-        bpf.attach(sock, (bpf.Instruction(bpf.JUMP_IF_EQUAL, 9, 9, 0),))
+        attach(sock, (Instruction(bpf.JUMP_IF_EQUAL, 9, 9, 0),))

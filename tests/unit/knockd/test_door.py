@@ -11,7 +11,8 @@ import pytest
 from hyperion.firewall.nft import FirewallError, NftTimeoutError, SetFullError
 from hyperion.knockd import door as door_module
 from hyperion.knockd.admission import Admission
-from hyperion.knockd.door import MAX_WAITING, Door
+from hyperion.knockd.door import MAX_WAITING, Door, GrantNews
+from hyperion.proto.control_knockd import Admitted, Ended, Standing
 
 TTL = 60
 
@@ -52,10 +53,19 @@ class Rig:
         self.admitted: list[str] = []
         self.states: list[str | None] = []
         self.changed = asyncio.Event()
-        self.door = Door(firewall, Admission(TTL, one_shot=one_shot), self._on_admitted, self._on_state)
+        self.standing: list[Standing] = []
+        self.ended: list[Ended] = []
+        self.door = Door(firewall, Admission(TTL, one_shot=one_shot), self._on_news, self._on_state)
 
-    def _on_admitted(self, source: str) -> None:
-        self.admitted.append(source)
+    def _on_news(self, news: GrantNews) -> None:
+        match news:
+            case Admitted(source, ttl):
+                assert ttl == TTL
+                self.admitted.append(source)
+            case Standing():
+                self.standing.append(news)
+            case Ended():
+                self.ended.append(news)
 
     def _on_state(self, reason: str | None) -> None:
         self.states.append(reason)

@@ -8,6 +8,7 @@ from hyperion.proto.admins import Roster
 from hyperion.proto.control import Heartbeat, Message, ServerPolicy
 from hyperion.proto.control_knockd import (
     Admitted,
+    Ended,
     Fault,
     GateState,
     Held,
@@ -18,6 +19,7 @@ from hyperion.proto.control_knockd import (
     Pulse,
     Ready,
     Revoke,
+    Standing,
     Stop,
     SupervisorToKnockd,
 )
@@ -40,6 +42,8 @@ UP: list[KnockdToSupervisor] = [
     Ready(pid=17),
     Pulse(),
     Admitted(source="192.0.2.1", ttl=60),
+    Standing(source="192.0.2.1", left=12.5),
+    Ended(source="192.0.2.1", reason="expired"),
     KnockCounts(verdicts={"accepted": 1, "stale": 2}, dropped=3),
     GateState(ok=False, reason="table: contested"),
     GateState(ok=True),

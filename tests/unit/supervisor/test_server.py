@@ -67,7 +67,7 @@ def test_the_name_clients_are_told(hostname: str, told: str) -> None:
 async def test_an_address_that_cannot_be_had_starts_nothing(
     config: ServerConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(*_: object) -> None:
+    def refuse(*_: object, **__: object) -> None:
         raise CannotCreateError("no")
 
     monkeypatch.setattr(server, "listen_shared", refuse)

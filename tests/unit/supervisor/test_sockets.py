@@ -141,10 +141,10 @@ def test_nothing_stays_open_when_one_of_the_group_fails(monkeypatch: pytest.Monk
     made: list[socket.socket] = []
     real = sockets._listen
 
-    def fail_late(endpoint: Endpoint, *, shared: bool) -> socket.socket:
+    def fail_late(endpoint: Endpoint, *, shared: bool, deaf: bool) -> socket.socket:
         if len(made) == 2:
             raise CannotCreateError("no")
-        made.append(real(endpoint, shared=shared))
+        made.append(real(endpoint, shared=shared, deaf=deaf))
         return made[-1]
 
     monkeypatch.setattr(sockets, "_listen", fail_late)
