@@ -14,7 +14,7 @@ RUN := .venv/bin/python -m
 SOURCES := $(wildcard hyperion tests tools bench)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-long bench lint lock clean venv system-packages
+.PHONY: help demo test test-long bench man lint lock clean venv system-packages
 
 help: ## what can be made
 	@grep -E '^[a-z-]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -31,6 +31,9 @@ test-long: venv system-packages ## the long tests, and a wider random search
 
 bench: venv ## the figures of the documentation
 	$(RUN) bench $(BENCH_FLAGS)
+
+man: venv ## deploy/man again, from the commands
+	$(RUN) tools.man_page
 
 lint: venv ## ruff and mypy
 	$(RUN) ruff check $(SOURCES)

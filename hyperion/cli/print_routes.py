@@ -12,11 +12,25 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
 
+import msgspec
+
 from hyperion.cli.loading import client_path
 from hyperion.cli.output import say
 from hyperion.config.client import read_client
-from hyperion.config.endpoint import Endpoint
+from hyperion.config.outline import outline_client
 from hyperion.supervisor.plan import DEVICE_NAME, ROUTE_TABLE, RULE_PRIORITY, TUNNEL_MARK, host_route, resolve_hosts
+
+SCHEMA = "hyperion.print-routes/1"
+
+
+class RoutesDocument(msgspec.Struct, kw_only=True):
+    """What ``--json`` prints. ``addresses``: of each server, by name; ``script``: what is printed without it."""
+
+    schema: str = SCHEMA
+    device: str
+    down: bool
+    addresses: dict[str, list[str]]
+    script: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,12 +43,19 @@ class Routing:
     priority: int = RULE_PRIORITY
 
 
-def run_print_routes(config_file: Path | None, routing: Routing, *, down: bool) -> int:
-    """Needs no key and no passphrase: addresses are all that it reads. Raises what reading raises."""
+def run_print_routes(config_file: Path | None, routing: Routing, *, down: bool, as_json: bool = False) -> int:
+    """Needs no key and no passphrase: names and addresses are all that it reads. Raises what reading raises."""
     path = client_path(config_file)
-    raw = read_client(path)
-    hosts = {} if down else {section.name: Endpoint.parse(section.addr).host for section in raw.server}
-    say(script(resolve_hosts(hosts), routing, down=down).rstrip("\n"))
+    outline = outline_client(path, read_client(path))  # also judges the names, which stand in the script
+    hosts = {} if down else {server.name: server.endpoint.host for server in outline.servers}
+    addresses = resolve_hosts(hosts)
+    text = script(addresses, routing, down=down)
+    if as_json:
+        found = {name: list(own) for name, own in addresses.items()}
+        document = RoutesDocument(device=routing.device, down=down, addresses=found, script=text)
+        say(msgspec.json.encode(document).decode())
+    else:
+        say(text.rstrip("\n"))
     return 0
 
 

@@ -42,8 +42,9 @@ def tun(apply_routes: bool, **given: Any) -> Action:
 @click.option("--table", type=click.IntRange(1, 2**32 - 1), default=26_745, show_default=True, help="Routing table.")
 @click.option("--priority", type=click.IntRange(1, 32_765), default=100, show_default=True, help="Of the rule.")
 @click.option("--down", is_flag=True, help="Take everything away.")
+@options.json("hyperion.print-routes/1")
 @options.debug
-def print_routes(config_file: Path | None, down: bool, **routing: Any) -> Action:
+def print_routes(config_file: Path | None, down: bool, as_json: bool, **routing: Any) -> Action:
     """Print a shell script that leads the servers' real addresses to "hyperion-client tun"; changes nothing."""
 
     def action() -> int:
@@ -51,6 +52,6 @@ def print_routes(config_file: Path | None, down: bool, **routing: Any) -> Action
         from hyperion.cli.print_routes import Routing, run_print_routes  # noqa: PLC0415
 
         chosen = Routing(routing["dev"], routing["mark"], routing["table"], routing["priority"])
-        return run_print_routes(config_file, chosen, down=down)
+        return run_print_routes(config_file, chosen, down=down, as_json=as_json)
 
     return action

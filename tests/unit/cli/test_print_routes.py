@@ -1,11 +1,13 @@
 """The script that leads real addresses to the device."""
 
+import json
 import subprocess
 from pathlib import Path
 
 import pytest
 
 from hyperion.cli.print_routes import Routing, run_print_routes, script
+from hyperion.errors import ConfigError
 
 ADDRESSES = {"web1": ("192.0.2.1", "2001:db8::1"), "db1": ("192.0.2.2",)}
 PLAIN = Routing()
@@ -55,3 +57,17 @@ def test_it_needs_no_key(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     file.chmod(0o600)
     assert run_print_routes(file, PLAIN, down=False) == 0
     assert "2001:db8::7/128 dev hyperion0" in capsys.readouterr().out
+    assert run_print_routes(file, PLAIN, down=False, as_json=True) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["addresses"] == {"web1": ["2001:db8::7"]}
+    assert "2001:db8::7/128 dev hyperion0" in document["script"]
+
+
+def test_a_name_writes_no_line_of_the_script(tmp_path: Path) -> None:
+    file = tmp_path / "hyperion.toml"
+    file.write_text(
+        'admin_static_key_file = "/none"\n[[server]]\nname = "a\\nreboot"\naddr = "192.0.2.1:8443"\n'
+        'server_pubkey = "e06Qm75//kTEZaIgA31gjuNYl9Me+XLwf3SJLLD3PxM="\n'
+    )
+    with pytest.raises(ConfigError, match="name: expected"):
+        run_print_routes(file, PLAIN, down=False)
