@@ -4,6 +4,7 @@
 * ``run_server`` and ``run_client``, ``doctor``, ``keygen``  one file for each command
 * ``print_firewall``, ``apply_firewall``, ``confirm_firewall``, ``remove_firewall``, and for them ``cautions``,
   ``trial_process`` and ``trial_view``
+* ``client_files`` and ``server_files``  their commands for files
 * ``init_server`` and ``init_client``  the first files of a machine (``first_files``, ``own_address``)
 * ``servers`` (``add-server``, ``rm-server``), ``admins`` (``add-admin``, ``rm-admin``), ``ls``
 * ``editing`` and ``diff``  what those have in common

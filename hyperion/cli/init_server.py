@@ -149,6 +149,8 @@ def _text(document: InitDocument) -> str:
         lines += ["", "note: nobody reaches any port yet; list them in [egress] allow"]
     lines += ["", "next, here (drops all other inbound traffic, so mind how you are connected):"]
     lines += [f"    {command}" for command in document.next_here]
+    lines += ["    (over ssh: up first, then sudo hyperion-server apply-firewall, which puts back what was"]
+    lines += ["    there unless somebody gets in)"]
     lines += ["next, on the admin's machine:", f"    {document.next_client}"]
     address = shlex.split(document.next_client)[3]
     if not is_public(Endpoint.parse(address).host):

@@ -37,13 +37,14 @@ _SCOPE_END = "Match all\n"
 
 
 class HostDocument(msgspec.Struct, kw_only=True):
-    """One ``Host``. ``alias``: the name its key has in ``known_hosts``."""
+    """One ``Host``. ``alias``: the name its key has in ``known_hosts``; ``fdpass``: ssh is handed the connection."""
 
     host: str
     server: str
     port: int
     alias: str
     proxy_command: str
+    fdpass: bool
 
 
 class SshConfigDocument(msgspec.Struct, kw_only=True):
@@ -57,13 +58,15 @@ class SshConfigDocument(msgspec.Struct, kw_only=True):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wish:
-    """What the caller wants. ``file``: instead of the user's own; ``prefix``: put before each server's name."""
+    """What the caller wants. ``file``: instead of the user's own; ``prefix``: put before each server's name;
+    ``fdpass``: with a running client only, and then nothing stands between ssh and that client."""
 
     write: bool
     remove: bool
     file: Path | None
     prefix: str
     port: int
+    fdpass: bool
     dry_run: bool
     as_json: bool
 
@@ -82,7 +85,7 @@ def run_ssh_config(config_file: Path | None, wish: Wish) -> int:
         return _remove(wish)
     path = client_path(config_file)
     names = [server.name for server in outline_client(path, read_client(path)).servers]
-    hosts = make_hosts(names, proxy_command(config_file, os.environ), wish.prefix, wish.port)
+    hosts = make_hosts(names, proxy_command(config_file, os.environ), wish)
     skipped = [name for name in names if name not in [host.server for host in hosts]]
     for name in skipped:
         print(f"{PROGRAM}: warning: {name} is left out: ssh cannot take this name", file=sys.stderr)
@@ -104,12 +107,17 @@ def proxy_command(config_file: Path | None, environ: Mapping[str, str]) -> list[
     return command
 
 
-def make_hosts(names: Sequence[str], command: Sequence[str], prefix: str, port: int) -> list[HostDocument]:
+def make_hosts(names: Sequence[str], command: Sequence[str], wish: Wish) -> list[HostDocument]:
     """For each name that ssh can take. ssh reads ``%`` as the beginning of something, unless it is doubled."""
-    start = " ".join(command).replace("%", "%%")
+    start = " ".join([*command, *(["-F"] if wish.fdpass else [])]).replace("%", "%%")
     return [
         HostDocument(
-            host=prefix + name, server=name, port=port, alias=f"hyperion-{name}", proxy_command=f"{start} {name} %p"
+            host=wish.prefix + name,
+            server=name,
+            port=wish.port,
+            alias=f"hyperion-{name}",
+            proxy_command=f"{start} {name} %p",
+            fdpass=wish.fdpass,
         )
         for name in names
         if _PLAIN_NAME.fullmatch(name)
@@ -121,7 +129,8 @@ def blocks(hosts: Sequence[HostDocument]) -> str:
     lines: list[str] = []
     for host in hosts:
         lines += [f"Host {host.host}", f"    HostKeyAlias {host.alias}", f"    Port {host.port}"]
-        lines += [f"    ProxyCommand {host.proxy_command}", ""]
+        lines += [f"    ProxyCommand {host.proxy_command}"]
+        lines += ["    ProxyUseFdpass yes", ""] if host.fdpass else [""]
     return "".join(f"{line}\n" for line in lines)
 
 

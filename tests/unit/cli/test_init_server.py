@@ -63,6 +63,8 @@ server public key:
 next, here (drops all other inbound traffic, so mind how you are connected):
     hyperion-server print-firewall --tunnel-port 8443 | sudo nft -f -
     sudo hyperion-server up
+    (over ssh: up first, then sudo hyperion-server apply-firewall, which puts back what was
+    there unless somebody gets in)
 next, on the admin's machine:
     hyperion-client add-server web1 9.9.9.9:8443 {public}
 """

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import shutil
 import stat
@@ -10,10 +11,12 @@ import pytest
 from hyperion.cli import ssh_config
 from hyperion.cli.border import run_program
 from hyperion.cli.client import program
-from hyperion.cli.ssh_config import make_hosts, proxy_command, user_file
+from hyperion.cli.ssh_config import Wish, make_hosts, proxy_command, user_file
 from tests.helpers.config_files import client_text, leaks
 
 MINE = "Compression yes\n\nHost *\n    User bob\n    ProxyCommand none"
+
+PLAIN = Wish(write=False, remove=False, file=None, prefix="", port=2222, fdpass=False, dry_run=False, as_json=False)
 
 
 @pytest.fixture(autouse=True)
@@ -99,12 +102,21 @@ def test_the_shell_of_ssh_gets_the_words_as_they_were(home: Path, tmp_path: Path
         str(tmp_path / "program.py"),
         "nc",
     ]
-    host = make_hosts(["web1"], command, "", 2222)[0]
+    host = make_hosts(["web1"], command, PLAIN)[0]
     file.write_text(ssh_config.blocks([host]))
     subprocess.run(
         ["ssh", "-F", str(file), "-o", "BatchMode=yes", "web1"], capture_output=True, timeout=20, check=False
     )
     assert json.loads(told.read_text()) == [str(home), ["nc", "web1", "2222"]]
+
+
+def test_a_connection_that_is_handed_over(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("HYPERION_HOME")
+    host = make_hosts(["web1"], proxy_command(None, {}), dataclasses.replace(PLAIN, fdpass=True))[0]
+    assert ssh_config.blocks([host]).splitlines()[3:5] == [
+        "    ProxyCommand /opt/h/bin/hyperion-client nc -F web1 %p",
+        "    ProxyUseFdpass yes",
+    ]
 
 
 def test_write_is_idempotent_and_can_be_undone(capsys: pytest.CaptureFixture[str], tmp_path: Path, home: Path) -> None:
@@ -156,7 +168,7 @@ def test_names_that_ssh_cannot_take(capsys: pytest.CaptureFixture[str], home: Pa
     assert "ProxyCommand=x" not in out
     assert err == "hyperion-client: warning: -oProxyCommand=x is left out: ssh cannot take this name\n"
     for name in ("a*", "!a", "a,b", "a;b", "$a", "a'b", 'a"b', "h\u00f6st", "a%h", "a`b"):
-        assert make_hosts([name], ["x"], "", 22) == []
+        assert make_hosts([name], ["x"], PLAIN) == []
 
 
 def test_json(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
