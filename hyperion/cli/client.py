@@ -176,12 +176,19 @@ def keygen(out: Path | None, public_of: Path | None, force: bool, dry_run: bool,
 
 @program.command()
 @options.config("hyperion.toml")
+@click.argument("names", metavar="[SERVER]...", nargs=-1, type=complete.ServerName())
 @options.status
 @options.debug
 def status(
-    config_file: Path | None, as_json: bool, watch: bool, as_lines: bool, interval: float, verbose: bool
+    config_file: Path | None,
+    names: tuple[str, ...],
+    as_json: bool,
+    watch: bool,
+    as_lines: bool,
+    interval: float,
+    verbose: bool,
 ) -> Action:
-    """Show how it goes: each server with its state, worst first. Exit code 3: not running, 4: degraded."""
+    """Show how it goes: each SERVER (default: all), worst first. Exit code 3: not running, 4: degraded."""
 
     def action() -> int:
         # Here, because --help does not need it.
@@ -195,6 +202,7 @@ def status(
             watch=watch,
             interval=interval,
             verbose=verbose,
+            names=names,
         )
 
     return action

@@ -6,7 +6,7 @@ Knows where the document comes from, in which form it goes out, and the exit cod
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import msgspec
@@ -16,7 +16,7 @@ from hyperion.cli.output import say
 from hyperion.cli.style import Line, is_terminal, paint, piece, terminal_width, wants_color
 from hyperion.cli.view_client import client_lines, client_summary
 from hyperion.cli.view_server import server_lines, server_summary
-from hyperion.errors import NotRunningError, TemporaryError
+from hyperion.errors import NotRunningError, TemporaryError, UsageError
 from hyperion.paths import Program
 from hyperion.proto.operator import ClientAnswer, ClientStatus, ServerAnswer, ServerStatus, StatusRequest
 from hyperion.running import demand, find
@@ -42,14 +42,16 @@ def run_status(
     watch: bool = False,
     interval: float = DEFAULT_INTERVAL,
     verbose: bool = False,
+    names: Sequence[str] = (),
 ) -> int:
     """Once, or until Ctrl-C; the exit code: 0 all is up, 3 not running, 4 degraded.
 
-    ``as_lines``: with ``watch``, one JSON document a line. Raises ``RefusedError`` if it may not ask.
+    ``as_lines``: with ``watch``, one JSON document a line. ``names``: of a client's servers, just these. Raises
+    ``RefusedError`` if it may not ask, ``UsageError`` if there is no such server.
     """
 
     def look() -> Status:
-        return fetch(program, config_file)
+        return selected(fetch(program, config_file), names)
 
     if watch and not as_json and not as_lines and is_terminal():
         # Here, because rich is slow to load, and only this needs it.
@@ -90,6 +92,25 @@ def fetch(program: Program, config_file: Path | None) -> Status:
             return answer.status
         raise TemporaryError("its answer makes no sense", hint="it was started by another version: restart it")
     return empty(state="starting", pid=pid, reason="it does not answer yet")
+
+
+def selected(status: Status, names: Sequence[str]) -> Status:
+    """The same of these servers only, as if the client had no others. Raises ``UsageError``."""
+    if not names or status.state == "down" or isinstance(status, ServerStatus):
+        return status
+    known = [server.name for server in status.servers]
+    for name in names:
+        if name not in known:
+            raise UsageError(f"the running client has no server {name}", hint=f"it has {', '.join(sorted(known))}")
+    lines = [server for server in status.servers if server.name in names]
+    whole = all(server.state == "up" for server in lines)
+    return msgspec.structs.replace(
+        status,
+        state=("up" if whole else "degraded") if status.state in ("up", "degraded") else status.state,
+        servers=lines,
+        servers_up=sum(server.pool_up > 0 for server in lines),
+        servers_total=len(lines),
+    )
 
 
 def exit_code(status: Status) -> int:

@@ -10,9 +10,9 @@ import msgspec
 import pytest
 
 from hyperion.cli import status as module
-from hyperion.cli.status import exit_code, fetch, run_status
-from hyperion.errors import TemporaryError
-from hyperion.proto.operator import ClientAnswer, ClientStatus, Done, Refused, ServerAnswer, ServerStatus
+from hyperion.cli.status import exit_code, fetch, run_status, selected
+from hyperion.errors import TemporaryError, UsageError
+from hyperion.proto.operator import ClientAnswer, ClientStatus, Done, Refused, ServerAnswer, ServerStatus, TunnelLine
 from hyperion.supervisor.residence import Residence
 from tests.unit.test_running import answering, frame
 
@@ -100,6 +100,22 @@ def test_without_a_terminal_watching_is_a_line_each_time(
     with pytest.raises(Enough):
         run_status("client", None, watch=True, as_lines=True, interval=0.5)
     assert [json.loads(line)["state"] for line in capsys.readouterr().out.splitlines()] == ["down", "down"]
+
+
+def test_some_servers_only() -> None:
+    up = TunnelLine(name="web1", address="x:1", state="up", pool_up=2, pool_size=2)
+    down = TunnelLine(name="db3", address="x:1", state="down", pool_size=2)
+    status = ClientStatus(state="degraded", servers=[down, up], servers_up=1, servers_total=2)
+    assert selected(status, ()) is status
+    web1 = selected(status, ("web1",))
+    assert isinstance(web1, ClientStatus)
+    assert (web1.state, web1.servers, web1.servers_up, web1.servers_total) == ("up", [up], 1, 1)
+    assert exit_code(web1) == 0
+    assert exit_code(selected(status, ("db3",))) == 4
+    assert selected(ClientStatus(), ("web1",)) == ClientStatus()
+    with pytest.raises(UsageError, match="no server web2") as failure:
+        selected(status, ("web2",))
+    assert failure.value.hint == "it has db3, web1"
 
 
 # --- start-up: imports are counted, because a clock would measure the machine
