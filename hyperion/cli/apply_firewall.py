@@ -83,6 +83,8 @@ def run_apply_firewall(flags: GateFlags, *, seconds: float, yes: bool, dry_run: 
     running = find("server", flags.config_file)
     directory = running.directory if running else runtime_directory("server", flags.config_file)
     clean_up(ServerWitness(directory))
+    if not as_json:
+        click.echo(_summary(rules), err=True)
     _ask(rules, server_runs=running is not None, yes=yes)
     order = Order(
         rules.tunnel_port,
@@ -101,6 +103,12 @@ def run_apply_firewall(flags: GateFlags, *, seconds: float, yes: bool, dry_run: 
     if as_json and not isinstance(verdict, Failed):
         say(_document(rules, verdict))
     return _tell(verdict, seconds, interrupted=interrupted, as_json=as_json)
+
+
+def _summary(rules: Ruleset) -> str:
+    kept = ", ".join(map(str, rules.keep_ports)) or "none"
+    once = ", one connection a knock" if rules.one_shot else ""
+    return f"table inet {rules.table}: tunnel port {rules.tunnel_port}, set {rules.set}{once}; ports kept open: {kept}"
 
 
 def clean_up(witness: ServerWitness) -> None:

@@ -33,7 +33,7 @@ def chosen_ruleset(flags: GateFlags) -> Ruleset:
             table=flags.table or names.table,
             set=flags.set_name or names.set,
             keep_ports=tuple(dict.fromkeys(flags.keep_ports)),
-            one_shot=bool(flags.one_shot),
+            one_shot=names.one_shot if flags.one_shot is None else flags.one_shot,
             dhcpv6=flags.dhcpv6,
         )
     except ConfigError as error:

@@ -52,6 +52,7 @@ def test_committed(world: World, tmp_path: Path) -> None:
     code, out, err = world(*PORT, "--yes", "--keep-port", "22", "--confirm-within", "7")
     assert (code, out) == (0, "committed: a knock and a handshake of 192.0.2.1 came through the new rules\n")
     assert "note: a reboot forgets them" in err
+    assert err.startswith("table inet hyperion: tunnel port 8443, set knock_allow; ports kept open: 22\n")
     home = tmp_path / "run"
     expected = Order(
         8443, "hyperion", "knock_allow", (22,), False, False, 7.0, str(home / "firewall"), str(home / "server")
@@ -100,7 +101,9 @@ def test_json(world: World) -> None:
 def test_nobody_to_ask(world: World) -> None:
     code, out, err = world(*PORT)
     assert (code, out) == (2, "")
-    assert err.startswith("warning: it is not known how you are logged in")
+    summary, warning, *_ = err.splitlines()
+    assert summary == "table inet hyperion: tunnel port 8443, set knock_allow; ports kept open: none"
+    assert warning.startswith("warning: it is not known how you are logged in")
     assert err.endswith("hyperion-server: error: nobody is there to be asked\nhint: say --yes\n")
     assert world.orders == []
 
