@@ -80,7 +80,7 @@ def _document(config: Path, key_file: Path, public: PublicKey, salt: str, kept: 
         salt=salt,
         kept=[_shown(path) for path in kept],
         next_server=shlex.join(order),
-        next_here=["hyperion-client add-server NAME HOST PUBKEY", "hyperion-client up"],
+        next_here=["hyperion-client add-server NAME HOST PUBKEY", "sudo hyperion-client up"],
     )
 
 
@@ -95,4 +95,5 @@ def _text(document: InitDocument) -> str:
     lines += ["", "next, on each server (--allow: the ports you want to reach there):", f"    {document.next_server}"]
     add, up = document.next_here
     lines += ["next, here (each server prints its first line ready to paste):", f"    {add}", f"    {up}"]
+    lines.append("    (without root: hyperion-client up, and hyperion-client ssh-config --write for ssh NAME)")
     return "\n".join(lines)

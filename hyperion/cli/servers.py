@@ -85,7 +85,7 @@ def run_add(config_file: Path | None, name: str, addr: str, pubkey: str, *, dry_
         return 0
     say(f"added server {name} ({endpoint}) as {virtual_ip}")
     say(f"once it is up: ssh user@{virtual_ip}")
-    say(f"next: hyperion-client {'reload' if known else 'up'}")
+    say("next: hyperion-client reload" if known else "next: sudo hyperion-client up (fake addresses need root)")
     return 0
 
 

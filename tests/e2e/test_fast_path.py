@@ -103,11 +103,11 @@ def test_from_init_to_ssh(network: Topology, machines: tuple[Machine, Machine], 
     address = network.server.ipv4
 
     # On the admin's machine.
-    shown = admin.type("hyperion-client init")
-    assert shown.startswith(f"hyperion initialized.\nconfig: {admin.home}/hyperion.toml\n")
+    first = admin.type("hyperion-client init")
+    assert first.startswith(f"hyperion initialized.\nconfig: {admin.home}/hyperion.toml\n")
 
     # On the server, the line that the client printed; then the lines that this one prints.
-    shown = server.type(printed(shown, "hyperion-server init --salt "))
+    shown = server.type(printed(first, "hyperion-server init --salt "))
     assert shown.startswith(f"hyperion-server initialized.\nconfig: {server.home}/server.toml\n")
     add_server = printed(shown, "hyperion-client add-server ")
     server.type(printed(shown, "hyperion-server print-firewall "))
@@ -119,7 +119,7 @@ def test_from_init_to_ssh(network: Topology, machines: tuple[Machine, Machine], 
     name = add_server.split()[2]
     assert admin.type(add_server).startswith(f"added server {name} ({address}:8443) as 10.99.0.10\n")
     admin.type("hyperion-client doctor")
-    admin.type("sudo hyperion-client up")
+    admin.type(printed(first, "sudo hyperion-client up"))
     assert "hyperion: UP (pid " in admin.type("hyperion-client ls")
     admin.type("hyperion-client status")
 

@@ -57,7 +57,8 @@ next, on each server (--allow: the ports you want to reach there):
     hyperion-server init --salt {salt} --admin-key {public} --allow 22
 next, here (each server prints its first line ready to paste):
     hyperion-client add-server NAME HOST PUBKEY
-    hyperion-client up
+    sudo hyperion-client up
+    (without root: hyperion-client up, and hyperion-client ssh-config --write for ssh NAME)
 """
     )
 

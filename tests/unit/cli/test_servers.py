@@ -49,7 +49,7 @@ def test_one_more(capsys: pytest.CaptureFixture[str], home: Path) -> None:
         """\
 added server new (203.0.113.10:8443) as 10.99.0.12
 once it is up: ssh user@10.99.0.12
-next: hyperion-client up
+next: sudo hyperion-client up (fake addresses need root)
 """,
         "",
     )
