@@ -14,7 +14,8 @@ def say(text: str) -> None:
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
     try:
         # What this terminal has no characters for is escaped: the name of a server must not end a command.
-        print(text.encode(encoding, "backslashreplace").decode(encoding), flush=True)
+        # The line end in the same write, also where output is not buffered: a worker's log line may share the pipe.
+        print(text.encode(encoding, "backslashreplace").decode(encoding) + "\n", end="", flush=True)
     except BrokenPipeError:
         raise
     except OSError as error:

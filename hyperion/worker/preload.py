@@ -4,12 +4,23 @@ Imported by ``multiprocessing``'s fork server, which holds no secret and no priv
 sight of the garbage collector: it would otherwise write to their headers, and so un-share the pages, in every worker.
 """
 
+import concurrent.futures.thread
+import contextlib
+import encodings.idna
 import gc
 
+import hyperion.log.bridge
 import hyperion.log.chain
 import hyperion.worker.main
+from hyperion.errors import ConfigError
+from hyperion.loop import find_uvloop
+from hyperion.worker.rehearsal import rehearse
 
-__all__ = ["hyperion"]
+# The first two are what loops import when they are first used.
+__all__ = ["concurrent", "encodings", "hyperion"]
 
+with contextlib.suppress(ConfigError):  # too old: each worker says so itself
+    find_uvloop()
+rehearse()
 gc.collect()
 gc.freeze()

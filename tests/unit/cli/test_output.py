@@ -17,6 +17,23 @@ def test_a_line_is_out_at_once(tmp_path: "os.PathLike[str]", monkeypatch: pytest
             assert reader.read() == "forward a -> b\n"
 
 
+def test_a_line_and_its_end_are_one_write(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker's log line must not come between them, with PYTHONUNBUFFERED either."""
+    writes: list[bytes] = []
+
+    class Raw(io.RawIOBase):
+        def writable(self) -> bool:
+            return True
+
+        def write(self, data: bytes) -> int:  # type: ignore[override]
+            writes.extend([bytes(data)] if data else [])  # TextIOWrapper flushes with nothing, too
+            return len(data)
+
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(Raw(), encoding="utf-8", write_through=True))  # type: ignore[type-var]
+    say("forward a -> b")
+    assert writes == [b"forward a -> b\n"]
+
+
 def test_characters_that_the_terminal_does_not_have(monkeypatch: pytest.MonkeyPatch) -> None:
     raw = io.BytesIO()
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw, encoding="ascii"))
