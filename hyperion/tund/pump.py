@@ -35,8 +35,8 @@ REPORT_INTERVAL = 5.0
 HOLD_SECONDS = 0.8
 #: What may wait for a supervisor that does not read; further words are lost. The reports repeat themselves.
 MAX_UNSENT_BYTES = 64 * 1024
-#: Seconds until it is tried again.
-RETRY_SECONDS = 0.05
+#: Milliseconds without a packet until the clock is looked at: while somebody waits, and while nobody does.
+HASTE, LEISURE = 50, 1_000
 
 EXIT_OK = 0
 EXIT_BUG = 70
@@ -56,6 +56,7 @@ class Pump:
         self._view = memoryview(self._frame)
         self._awaited: dict[tuple[str, int], float] = {}
         self._report_at = 0.0
+        self._due = 0.0  # something is due then, or later
         self._refused = 0
         self._unsent = bytearray()
         self._code: int | None = None
@@ -68,12 +69,14 @@ class Pump:
         poll.register(self._control.fileno(), select.POLLIN)
         poll.register(self._device, select.POLLIN)
         while self._code is None:
-            for descriptor, _ in poll.poll(self._patience()):
+            for descriptor, _ in poll.poll(HASTE if self._awaited or self._unsent else LEISURE):
                 if descriptor == self._device:
                     self._turn_packets()
                 else:
                     self._hear()
-            self._tick(monotonic())
+            now = monotonic()
+            if now >= self._due:
+                self._tick(now)
         return self._code
 
     # --- packets
@@ -105,6 +108,7 @@ class Pump:
         until = monotonic() + HOLD_SECONDS
         for name, port in self._reflector.wanted:
             self._awaited[name, port] = until
+            self._due = min(self._due, until)
             self._say(WantListener(name, port))
         self._reflector.wanted.clear()
 
@@ -171,7 +175,7 @@ class Pump:
         try:
             del self._unsent[: self._control.send(self._unsent)]
         except BlockingIOError:
-            return
+            self._due = 0.0
         except OSError:
             self._code = EXIT_OK  # it is gone
 
@@ -180,12 +184,6 @@ class Pump:
         self._code = EXIT_BUG
 
     # --- time
-
-    def _patience(self) -> float:
-        """Until something is due, milliseconds."""
-        now = monotonic()
-        due = min([self._report_at, *self._awaited.values(), *([now + RETRY_SECONDS] if self._unsent else [])])
-        return max(0.0, (due - now) * 1000)
 
     def _tick(self, now: float) -> None:
         for key in [key for key, until in self._awaited.items() if until <= now]:
@@ -198,3 +196,4 @@ class Pump:
         if self._report_at <= now:
             self._report_at = now + REPORT_INTERVAL
             self._say(ReflectorCounts(dict(self._reflector.counts) | {"write-failed": self._refused}))
+        self._due = min([self._report_at, *self._awaited.values(), *([now] if self._unsent else [])])

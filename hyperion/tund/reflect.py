@@ -69,7 +69,12 @@ _IPV4 = struct.Struct(">BxH2xHxB2x4s4sHH")
 _IPV4_TURNED = struct.Struct(">4s4sHH")
 _IPV6 = struct.Struct(">B3xHBx16s16sHH")
 _IPV6_TURNED = struct.Struct(">16s16sHH")
-_VNET_SUM = struct.Struct("=HH")
+#: Where the packet's own header ends.
+_IPV4_START = VNET_BYTES + IPV4_HEADER_BYTES
+_IPV6_START = VNET_BYTES + IPV6_HEADER_BYTES
+#: csum_start and csum_offset, in the machine's byte order, of a TCP checksum that is left open.
+_OPEN_IPV4 = struct.pack("=HH", IPV4_HEADER_BYTES, _TCP_CHECKSUM_AT)
+_OPEN_IPV6 = struct.pack("=HH", IPV6_HEADER_BYTES, _TCP_CHECKSUM_AT)
 
 #: Shortest IP packet that ``_IPV4`` and ``_IPV6`` can read.
 _MIN_IPV4 = VNET_BYTES + _IPV4.size
@@ -94,13 +99,49 @@ class Reflector:
         self._held: dict[tuple[str, int], bytes] = {}
 
     def reflect(self, frame: bytearray, size: int) -> int:
-        """Turns the ``size`` bytes in ``frame`` round, in place; how many bytes to write back, or ``DROPPED``."""
+        """Turns the ``size`` bytes in ``frame`` round, in place; how many bytes to write back, or ``DROPPED``.
+
+        One function for what happens to nearly every packet: a short connection is ten of them, and each call costs.
+        """
         version = frame[VNET_BYTES] >> 4 if size > VNET_BYTES else 0
+        if version == 4 and size >= _MIN_IPV4:
+            first, total, fragment, protocol, source, destination, from_port, to_port = _IPV4.unpack_from(frame, 10)
+            if first != 0x45:
+                return self._drop("options" if first > 0x45 else "malformed")
+            if fragment & _FRAGMENT_BITS:
+                return self._drop("fragment")
+            whole, own, start = total == size - VNET_BYTES, self._ipv4, _IPV4_START
+        elif version == 6 and size >= _MIN_IPV6:
+            _, length, protocol, source, destination, from_port, to_port = _IPV6.unpack_from(frame, 10)
+            whole, own, start = length == size - _IPV6_START, self._ipv6, _IPV6_START
+        else:
+            return self._drop("malformed")
+        if not whole:
+            return self._drop("malformed")
+        target = self.targets.get(destination)
+        if target is None or source != own or protocol != TCP:
+            return self._answer(frame, size, source == own, target, protocol, start)
+        if size < start + TCP_HEADER_BYTES:
+            return self._drop("malformed")
+        # A source port that is a listener's can only be its worker's answer: the kernel gives no bound port to others.
+        changed = target.remote_ports.get(from_port)
+        if changed is not None:
+            before, from_port = from_port, changed
+        else:
+            changed = target.listeners.get(to_port)
+            if changed is None or (not target.up and frame[start + 13] & (SYN | ACK) == SYN):
+                return self._refuse_tcp(frame, size, target, to_port, start)
+            before, to_port = to_port, changed
+        if not frame[0] & _NEEDS_CHECKSUM:
+            _adjust(frame, start + _TCP_CHECKSUM_AT, before, changed)
+        elif frame[6:10] != (_OPEN_IPV4 if version == 4 else _OPEN_IPV6):
+            return self._drop("malformed")
         if version == 4:
-            return self._reflect_ipv4(frame, size)
-        if version == 6:
-            return self._reflect_ipv6(frame, size)
-        return self._drop("malformed")
+            _IPV4_TURNED.pack_into(frame, 22, destination, source, from_port, to_port)
+        else:
+            _IPV6_TURNED.pack_into(frame, 18, destination, source, from_port, to_port)
+        self.counts["reflected"] += 1
+        return size
 
     def release(self, name: str) -> list[bytes]:
         """The SYNs that waited for a listener of ``name``: hand each to ``reflect`` again."""
@@ -115,77 +156,14 @@ class Reflector:
         self.counts["reset"] += 1
         return bytes(frame[: reset(frame, len(frame))])
 
-    # --- one version each: the two differ in every offset
-
-    def _reflect_ipv4(self, frame: bytearray, size: int) -> int:
-        if size < _MIN_IPV4:
-            return self._drop("malformed")
-        first, total, fragment, protocol, source, destination, from_port, to_port = _IPV4.unpack_from(frame, VNET_BYTES)
-        if first != 0x45:
-            return self._drop("options" if first > 0x45 else "malformed")
-        if fragment & _FRAGMENT_BITS:
-            return self._drop("fragment")
-        if total != size - VNET_BYTES:
-            return self._drop("malformed")
-        target = self.targets.get(destination)
-        if target is None or source != self._ipv4 or protocol != TCP:
-            return self._answer(frame, size, source == self._ipv4, target, protocol, IPV4_HEADER_BYTES)
-        ports = self._turn_ports(frame, size, target, from_port, to_port, VNET_BYTES + IPV4_HEADER_BYTES)
-        if ports is None:
-            return self._refuse_tcp(frame, size, target, to_port, VNET_BYTES + IPV4_HEADER_BYTES)
-        _IPV4_TURNED.pack_into(frame, 22, destination, source, *ports)
-        self.counts["reflected"] += 1
-        return size
-
-    def _reflect_ipv6(self, frame: bytearray, size: int) -> int:
-        if size < _MIN_IPV6:
-            return self._drop("malformed")
-        _, length, protocol, source, destination, from_port, to_port = _IPV6.unpack_from(frame, VNET_BYTES)
-        if length != size - VNET_BYTES - IPV6_HEADER_BYTES:
-            return self._drop("malformed")
-        target = self.targets.get(destination)
-        if target is None or source != self._ipv6 or protocol != TCP:
-            return self._answer(frame, size, source == self._ipv6, target, protocol, IPV6_HEADER_BYTES)
-        ports = self._turn_ports(frame, size, target, from_port, to_port, VNET_BYTES + IPV6_HEADER_BYTES)
-        if ports is None:
-            return self._refuse_tcp(frame, size, target, to_port, VNET_BYTES + IPV6_HEADER_BYTES)
-        _IPV6_TURNED.pack_into(frame, 18, destination, source, *ports)
-        self.counts["reflected"] += 1
-        return size
-
     # --- TCP
-
-    def _turn_ports(
-        self, frame: bytearray, size: int, target: Target, from_port: int, to_port: int, start: int
-    ) -> tuple[int, int] | None:
-        """The two ports on the way back, the checksum set for them; ``None`` if the segment may not pass.
-
-        A source port that is a listener's can only be its worker's answer: the kernel gives no bound port to others.
-        """
-        if size < start + TCP_HEADER_BYTES:
-            return None
-        remote = target.remote_ports.get(from_port)
-        if remote is not None:
-            old, new = from_port, remote
-            ports = (remote, to_port)
-        else:
-            listener = target.listeners.get(to_port)
-            if listener is None or (not target.up and frame[start + 13] & (SYN | ACK) == SYN):
-                return None
-            old, new = to_port, listener
-            ports = (from_port, listener)
-        if not frame[0] & _NEEDS_CHECKSUM:
-            _adjust(frame, start + _TCP_CHECKSUM_AT, old, new)
-        elif _VNET_SUM.unpack_from(frame, 6) != (start - VNET_BYTES, _TCP_CHECKSUM_AT):
-            return None
-        return ports
 
     def _refuse_tcp(self, frame: bytearray, size: int, target: Target, port: int, start: int) -> int:
         """A segment that leads nowhere: why, and what its sender is told."""
-        offset = 4 * (frame[start + 12] >> 4) if size >= start + TCP_HEADER_BYTES else 0
+        offset = 4 * (frame[start + 12] >> 4)
         if not TCP_HEADER_BYTES <= offset <= size - start:
             return self._drop("malformed")
-        if frame[0] & _NEEDS_CHECKSUM and _VNET_SUM.unpack_from(frame, 6) != (start - VNET_BYTES, _TCP_CHECKSUM_AT):
+        if frame[0] & _NEEDS_CHECKSUM and bytes(frame[6:10]) not in {_OPEN_IPV4, _OPEN_IPV6}:
             return self._drop("malformed")
         opening = frame[start + 13] & (SYN | ACK) == SYN
         if opening and not target.up:
@@ -207,9 +185,8 @@ class Reflector:
 
     # --- the rest
 
-    def _answer(self, frame: bytearray, size: int, own: bool, target: Target | None, protocol: int, header: int) -> int:
+    def _answer(self, frame: bytearray, size: int, own: bool, target: Target | None, protocol: int, start: int) -> int:
         """What is no segment between the device and a server."""
-        start = VNET_BYTES + header
         if not own:  # another address of this machine, or a machine that uses us as its router: not for them
             self.counts["foreign-source"] += 1
             told = target is not None and protocol == TCP and size >= start + TCP_HEADER_BYTES
@@ -217,7 +194,7 @@ class Reflector:
         # What may be answered at all: no echo is an error, and neither is a whole TCP or UDP header.
         if size < start + 8:
             return self._drop("malformed")
-        if protocol == (ICMPV6 if header == IPV6_HEADER_BYTES else ICMP):
+        if protocol == (ICMPV6 if start == _IPV6_START else ICMP):
             request = _ECHO_REQUEST_6 if protocol == ICMPV6 else _ECHO_REQUEST
             if frame[start] != request or frame[start + 1] != 0:
                 return self._drop("unsupported")
