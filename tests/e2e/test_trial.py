@@ -254,6 +254,27 @@ def test_json_and_dry_run(network: Topology, nft: Inside, tmp_path: Path) -> Non
     }
 
 
+@pytest.mark.needs("unshare")
+@pytest.mark.parametrize(
+    "command", [("apply-firewall", *PORT), ("remove-firewall",), ("print-firewall", "--check", *PORT[:2])]
+)
+def test_without_nft(network: Topology, nft: Inside, tmp_path: Path, command: tuple[str, ...]) -> None:
+    """Hidden in a mount namespace of its own."""
+    hide = "for nft in /usr/sbin/nft /sbin/nft; do mount --bind /dev/null $nft; done"
+    done = subprocess.run(
+        network.server.command("unshare", "-m", "sh", "-c", f'{hide}; exec "$@"', "sh", SERVER, *command),
+        env=os.environ | {"HYPERION_HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (done.returncode, done.stdout) == (69, "")
+    assert done.stderr.splitlines() == [
+        "hyperion-server: error: nftables is not installed",
+        "hint: install nftables (Debian and Ubuntu: apt-get install nftables python3-nftables)",
+    ]
+
+
 @pytest.mark.needs("setpriv")
 @pytest.mark.parametrize("command", [("apply-firewall", *PORT), ("remove-firewall",)])
 def test_without_the_right(network: Topology, nft: Inside, tmp_path: Path, command: tuple[str, ...]) -> None:
