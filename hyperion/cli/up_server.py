@@ -3,19 +3,32 @@
 Knows what a server's operator wants to know at the start.
 """
 
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 from hyperion.cli.launch import Launched
 from hyperion.cli.loading import load_server_config, server_path, terminal_prompt
 from hyperion.cli.output import say
 from hyperion.cli.start import read_passphrase
+from hyperion.cli.status import EXIT_OK, exit_code, fetch, print_lines
+from hyperion.cli.style import piece
 from hyperion.cli.up import UpOptions, refuse_if_up, responsible_unit, show_plan, start_daemon
+from hyperion.cli.view_server import gate_advice
 from hyperion.config import Secrets, ServerConfig
 from hyperion.privileges import disable_core_dumps
+from hyperion.proto.operator import ClientStatus, ServerStatus
+
+#: Seconds that knockd has to take up its work before its state counts, and seconds between two looks.
+GATE_SECONDS = 3.0
+LOOK_SECONDS = 0.1
 
 
 def run_up_server(options: UpOptions) -> int:
-    """Returns when the server is ready. Raises what loading raises, or the error that the server failed with."""
+    """Returns when the server is ready: 0, or 4 if its gate is shut.
+
+    Raises what loading raises, or the error that the server failed with.
+    """
     disable_core_dumps()
     unit = responsible_unit(options)
     refuse_if_up(options)
@@ -32,7 +45,20 @@ def run_up_server(options: UpOptions) -> int:
     launched, log_path = start_daemon(options, path, secrets)
     for line in banner(config, launched, log_path):
         say(line)
-    return 0
+    return show_gate(lambda: fetch("server", options.config_file)) if config.knock.enabled else EXIT_OK
+
+
+def show_gate(look: Callable[[], ServerStatus | ClientStatus]) -> int:
+    """A server whose gate is shut serves nobody, and whoever starts it must hear of it: 4 then, 0 if it works."""
+    deadline = time.monotonic() + GATE_SECONDS
+    while True:
+        status = look()
+        if status.state in ("up", "down") or time.monotonic() >= deadline:
+            break
+        time.sleep(LOOK_SECONDS)
+    if isinstance(status, ServerStatus) and status.gate is not None and status.gate.state == "shut":
+        print_lines([[piece(f"the gate is shut: {status.gate.reason}", "bad")], *gate_advice(status.gate)])
+    return exit_code(status)
 
 
 def banner(config: ServerConfig, launched: Launched, log_path: Path) -> list[str]:

@@ -64,7 +64,7 @@ def _settings(status: ServerStatus) -> list[Line]:
     if status.listen is not None:
         lines.append([piece(f"listen: {status.listen}")])
     if status.gate is not None:
-        lines.append(_gate(status.gate))
+        lines += [_gate(status.gate), *gate_advice(status.gate)]
     if status.admins or status.state != "down":
         lines.append(_admins(status.admins, running=status.state != "down"))
     if status.listen is not None:
@@ -95,6 +95,18 @@ def _gate(gate: GateLine) -> Line:
     if gate.dropped:
         line.append(piece(f", {gate.dropped} packets lost", "warn"))
     return line
+
+
+def gate_advice(gate: GateLine) -> list[Line]:
+    """What to do about a gate that is shut."""
+    if gate.state != "shut":
+        return []
+    # The most frequent reason by far: the ruleset is the operator's own step, and it was not taken.
+    if "table-missing" in (gate.reason or ""):
+        return [
+            [piece("    next: hyperion-server apply-firewall, or hyperion-server print-firewall | nft -f -", "warn")]
+        ]
+    return [[piece("    next: look for HYP11 and HYP4003E in the log; until it works nobody new gets in", "warn")]]
 
 
 def _admins(admins: list[AdminLine], *, running: bool) -> Line:

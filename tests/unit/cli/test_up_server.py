@@ -6,9 +6,10 @@ import pytest
 from hyperion.cli import up_server as module
 from hyperion.cli.launch import Launched
 from hyperion.cli.up import UpOptions
-from hyperion.cli.up_server import banner, run_up_server
+from hyperion.cli.up_server import banner, run_up_server, show_gate
 from hyperion.config import KnockSettings, Secrets, ServerConfig, load_server
 from hyperion.errors import BadKeyError, ConfigMissingError
+from hyperion.proto.operator import GateLine, ServerStatus
 from tests.helpers.config_files import server_text
 
 
@@ -49,3 +50,24 @@ def test_faults_are_found_before_anything_is_started(path: Path, monkeypatch: py
     path.unlink()
     with pytest.raises(ConfigMissingError):
         run_up_server(options)
+
+
+def test_a_server_whose_gate_is_shut_is_told(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "LOOK_SECONDS", 0)
+    shut = GateLine(state="shut", reason="table: table-missing", port=8443)
+    looks = iter(
+        [ServerStatus(state="degraded", pid=1, gate=shut), ServerStatus(state="up", pid=1, gate=GateLine(state="ok"))]
+    )
+    assert show_gate(lambda: next(looks)) == 0  # knockd was just starting
+    assert capsys.readouterr().out == ""
+    monkeypatch.setattr(module, "GATE_SECONDS", 0.01)
+    assert show_gate(lambda: ServerStatus(state="degraded", pid=1, gate=shut)) == 4
+    assert capsys.readouterr().out.splitlines() == [
+        "the gate is shut: table: table-missing",
+        "    next: hyperion-server apply-firewall, or hyperion-server print-firewall | nft -f -",
+    ]
+    other = GateLine(state="shut", reason="knockd is not running")
+    assert show_gate(lambda: ServerStatus(state="degraded", pid=1, gate=other)) == 4
+    assert "next: look for HYP11" in capsys.readouterr().out

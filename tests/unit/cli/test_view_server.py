@@ -77,8 +77,9 @@ def test_what_is_wrong_stands_at_the_top() -> None:
     lines = text(server_lines(status(state="degraded", reason="the gate is shut", gate=gate, workers=WORKERS)))
     assert lines[0] == "hyperion-server: UP (pid 17) degraded: the gate is shut"
     assert lines[2] == "knock:  enabled on udp/8443, shut: table: contested (1 accepted, 3 replay), 7 packets lost"
-    assert lines[5] == "grants: none open"
-    assert lines[8].split() == ["1", "restarting", "-", "-", "0", "0", "0", "B", "0", "B", "3"]
+    assert lines[3].startswith("    next: ")
+    assert lines[6] == "grants: none open"
+    assert lines[9].split() == ["1", "restarting", "-", "-", "0", "0", "0", "B", "0", "B", "3"]
     assert lines[-1] == "    worker 1: SIGSEGV"
 
 
