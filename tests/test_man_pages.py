@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import tomllib
 from pathlib import Path
 
 import click
@@ -23,6 +24,12 @@ def shown(page_file: Path) -> "subprocess.CompletedProcess[str]":
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_the_pages_are_those_of_the_commands(name: str) -> None:
     assert (DIRECTORY / f"{name}.1").read_text(encoding="utf-8") == page(name, PROGRAMS[name]), STALE
+
+
+def test_a_wheel_brings_them_where_man_looks() -> None:
+    project = tomllib.loads((DIRECTORY.parents[1] / "pyproject.toml").read_text(encoding="utf-8"))
+    shared = project["tool"]["hatch"]["build"]["targets"]["wheel"]["shared-data"]
+    assert shared == {f"deploy/man/{name}.1": f"share/man/man1/{name}.1" for name in PROGRAMS}
 
 
 @pytest.mark.parametrize("name", PROGRAMS)
