@@ -56,6 +56,10 @@ class Dial:
 class Behind:
     """A server behind its gate, its keys, and what a client needs to dial it. Use it in a ``with`` block."""
 
+    #: A command that starts the server in other surroundings, and options of ``run``.
+    prefix: tuple[str, ...] = ()
+    options: tuple[str, ...] = ()
+
     def __init__(self, network: Topology, directory: Path, *, ttl: int, one_shot: bool) -> None:
         self.network = network
         self.directory = directory
@@ -97,7 +101,8 @@ class Behind:
         ]
         config.touch(mode=0o600)
         config.write_text("\n".join(lines), encoding="utf-8")
-        command = [*program("server"), "run", "--config", str(config), "--workers", "2", "--log-format", "json"]
+        run = [*program("server"), "run", "--config", str(config), "--workers", "2", "--log-format", "json"]
+        command = [*self.prefix, *run, *self.options]
         environment = {"HYPERION_HOME": str(self.directory)}
         return Program("hyperion-server", self.network.server.command(*command), environment=environment)
 
@@ -224,6 +229,10 @@ class Whole(Behind):
     def _gate_lines(self, ttl: int, *, one_shot: bool) -> list[str]:
         name = f'table = "{TABLE}"', f'set = "{SET}"'
         return ["[knock]", "enabled = true", "[firewall]", *name, f"ttl_secs = {ttl}", f"one_shot = {one_shot}".lower()]
+
+    def wait_ready(self) -> None:
+        super().wait_ready()
+        self.server.wait_events("gate-open")
 
     def shut(self, *sources: str) -> None:
         for name in (SET, f"{SET}6"):
