@@ -14,6 +14,7 @@ import contextlib
 import ctypes
 import os
 import sys
+import time
 from collections.abc import Iterator
 
 from hyperion import capabilities
@@ -39,6 +40,8 @@ try:
 except ImportError:  # Windows has no resource limits; nothing dumps core there
     resource = None  # type: ignore[assignment]
 
+#: Seconds that a thread which has ended may take to be gone: microseconds, or what a busy machine makes of them.
+THREAD_END_SECONDS = 2.0
 #: Longest process name the kernel keeps, bytes (TASK_COMM_LEN without its final zero).
 MAX_PROCESS_NAME_BYTES = 15
 
@@ -69,8 +72,7 @@ def drop_to(user: ServiceUser | None, keep: Rights = NONE) -> None:
     disable_core_dumps()
     if sys.platform != "linux":
         return
-    if len(os.listdir("/proc/self/task")) > 1:
-        raise RuntimeError("another thread would keep its rights")
+    _wait_for_threads()
     permitted = capabilities.read().permitted
     if not keep <= permitted:
         raise PermissionError(f"capabilities {sorted(map(int, keep - permitted))} are not permitted")
@@ -86,6 +88,15 @@ def drop_to(user: ServiceUser | None, keep: Rights = NONE) -> None:
     capabilities.write(Sets(NONE, keep, keep))
     prctl(PR_SET_NO_NEW_PRIVS, 1)
     forbid_peeking()
+
+
+def _wait_for_threads() -> None:
+    """A thread that was joined is still there for the kernel, for a moment."""
+    deadline = time.monotonic() + THREAD_END_SECONDS
+    while len(os.listdir("/proc/self/task")) > 1:
+        if time.monotonic() >= deadline:
+            raise RuntimeError("another thread would keep its rights")
+        time.sleep(0.001)
 
 
 def _become(user: ServiceUser) -> None:

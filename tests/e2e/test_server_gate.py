@@ -286,19 +286,19 @@ def test_status_tells_of_knocks_and_grants(network: Topology, server: Special) -
     host = network.server
     server.knock(network.admin, host.ipv4)
     server.knock(network.admin, host.ipv4, offset=-3_600)
-    until(lambda: gets_in(network.admin, host.ipv4))
+    until(lambda: gets_in(network.admin, host.ipv4), 20)
 
     def told() -> bool:
         gate = server.tell_status()["gate"]
         return (gate["state"], gate["verdicts"]) == ("ok", {"accepted": 1, "stale": 1})
 
-    until(told, 10)
+    until(told, 20)
     (grant,) = server.tell_status()["grants"]
     assert grant["source"] == network.admin.ipv4
     assert 0 < grant["remaining_s"] <= 20
     os.kill(server.knockd_pid(), signal.SIGKILL)
     server.server.wait_events("gate-open", 2)
-    until(lambda: [each["source"] for each in server.tell_status()["grants"]] == [network.admin.ipv4], 10)
+    until(lambda: [each["source"] for each in server.tell_status()["grants"]] == [network.admin.ipv4], 20)
 
 
 def test_a_reload_starts_knockd_anew_and_no_tunnel_notices(network: Topology, server: Special) -> None:

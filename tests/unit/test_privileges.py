@@ -230,3 +230,24 @@ with privileges.ambient(frozenset()):
     pass
 """
     assert facts_after(NAMES + code)["CapPrm"] == 0
+
+
+def test_a_second_thread_would_keep_its_rights() -> None:
+    code = """
+import threading
+stop = threading.Event()
+thread = threading.Thread(target=stop.wait)
+thread.start()
+privileges.THREAD_END_SECONDS = 0.05
+try:
+    privileges.drop_to(None)
+except RuntimeError as error:
+    assert "thread" in str(error)
+else:
+    raise AssertionError
+stop.set()
+privileges.THREAD_END_SECONDS = 5
+privileges.drop_to(None)
+thread.join()
+"""
+    assert facts_after(code)["no_new_privs"] == 1
