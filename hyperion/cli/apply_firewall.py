@@ -149,7 +149,10 @@ def _tell(verdict: Verdict, seconds: float, *, interrupted: bool, as_json: bool)
             what = "a knock and a handshake" if by == "knock" else "a new login"
             if not as_json:
                 say(f"committed: {what} of {source} came through the new rules")
-                click.echo("note: a reboot forgets them, as all rules of nft; docs/operations.md: at boot", err=True)
+                click.echo(
+                    "note: a reboot forgets them, as all rules of nft: load what print-firewall prints at boot",
+                    err=True,
+                )
             return 0
         case RolledBack():
             if not verdict.exact:

@@ -25,7 +25,7 @@ def cautions(rules: Ruleset, login: Connection | None, *, server_runs: bool, pic
 
 
 def _about_login(rules: Ruleset, login: Connection | None) -> str | None:
-    way = "through the tunnel" if not rules.keep_ports else f"through the tunnel and port {_listed(rules.keep_ports)}"
+    way = "through the tunnel" + (f" or at port {_listed(rules.keep_ports)}" if rules.keep_ports else "")
     if login is None:
         return (
             "it is not known how you are logged in (a console, tmux, screen?); new logins over the network will get in"

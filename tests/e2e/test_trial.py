@@ -5,6 +5,7 @@ import pty
 import re
 import signal
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -114,6 +115,35 @@ def test_the_command_is_killed(network: Topology, nft: Inside, tmp_path: Path, n
     else:
         assert applying.ended() == -number
     until(lambda: listing(network) == before, "it was not rolled back")
+
+
+@pytest.mark.parametrize("victim", ["command", "trial"])
+@pytest.mark.parametrize("rounds", [4, pytest.param(60, marks=pytest.mark.long)])
+@pytest.mark.timeout(600)
+def test_killed_at_any_moment(network: Topology, nft: Inside, tmp_path: Path, victim: str, rounds: int) -> None:
+    """From before there is a trial to after its rules are in force."""
+    nft.load(BEFORE["the original's"])
+    before = listing(network)
+    seen_in_force = 0
+    for number in range(rounds):
+        applying = Applying(network.server, tmp_path, *LONG)
+        if victim == "trial":
+            until(lambda: trial_pids(network.server))
+        if number < rounds - 1:
+            time.sleep(1.0 * number / rounds)
+        else:  # however slow this machine is
+            applying.loaded()
+        seen_in_force += listing(network) != before
+        if victim == "command":
+            applying.send(signal.SIGKILL)
+            applying.ended()
+        else:
+            (pid,) = trial_pids(network.server)
+            os.kill(pid, signal.SIGKILL)
+            assert applying.ended() in (70, 75)  # 70: it had not changed anything yet
+        until(lambda: not trial_pids(network.server))
+        assert listing(network) == before
+    assert seen_in_force
 
 
 def test_the_terminal_is_gone(network: Topology, nft: Inside, tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ def test_a_login_at_a_port_that_is_not_kept() -> None:
         " but no new login at port 22 will get in, only through the tunnel. --keep-port 22 leaves it open"
     )
     (text,) = said(Ruleset(8443, keep_ports=(80, 443)), SSH)
-    assert "only through the tunnel and port 80, 443." in text
+    assert "only through the tunnel or at port 80, 443." in text
 
 
 def test_nothing_to_say() -> None:
