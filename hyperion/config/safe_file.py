@@ -1,6 +1,6 @@
 """Files that appear whole or not at all: written beside their place, flushed to the disk, then put there.
 
-Knows files, owners, modes, links and locks. Refuses to know what is in them.
+Knows files, owners, modes, links and locks. Refuses to know what is in them. Source: security notes, B64.
 """
 
 import contextlib

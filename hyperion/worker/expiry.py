@@ -1,6 +1,7 @@
 """The end of an admin's time: sessions that are open at that moment are cut.
 
-Knows moments and timers. Refuses to know how a session is cut, and who comes in (``arrival``).
+Knows moments and timers. Refuses to know how a session is cut, and who comes in (``arrival``). Source: security notes,
+B69.
 """
 
 import asyncio
