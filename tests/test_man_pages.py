@@ -1,6 +1,7 @@
 """The manual pages are those of the commands, and roff takes them without a word."""
 
 import os
+import shlex
 import subprocess
 import tomllib
 from pathlib import Path
@@ -8,7 +9,7 @@ from pathlib import Path
 import click
 import pytest
 
-from tools.man_page import DIRECTORY, PROGRAMS, exit_codes, page
+from tools.man_page import DIRECTORY, EXAMPLES, PROGRAMS, exit_codes, page
 
 #: Wide lines, plain letters, no pager.
 QUIET = {"LC_ALL": "C.UTF-8", "MANWIDTH": "120", "MANPAGER": "cat", "GROFF_NO_SGR": "1", "MAN_KEEP_FORMATTING": ""}
@@ -44,6 +45,17 @@ def test_every_command_and_option_is_there(name: str) -> None:
                 for option in parameter.opts:
                     assert option.replace("-", "\\-") in text
     assert all(f"\n.B {code}\n" in text for code in exit_codes())
+
+
+@pytest.mark.parametrize(("name", "line"), [(name, line) for name in EXAMPLES for line in EXAMPLES[name].values()])
+def test_the_examples_are_command_lines(name: str, line: str) -> None:
+    """Parsed, not run."""
+    for part in line.removeprefix("sudo ").split(" && sudo "):
+        program, command, *words = shlex.split(part)
+        assert program == name
+        kind = PROGRAMS[name]
+        assert isinstance(kind, click.Group)
+        kind.commands[command].make_context(command, words)
 
 
 @pytest.mark.needs("man")

@@ -39,6 +39,31 @@ ENVIRONMENT = {
     "NO_COLOR": "If set and not empty, nothing is coloured.",
 }
 
+#: Command lines with what they are for, as somebody would type them the first time.
+EXAMPLES = {
+    "hyperion-client": {
+        "Configuration, key and salt of an admin; says what to do on the server:": "hyperion-client init",
+        "One more server, with the line that hyperion-server init printed:": (
+            "hyperion-client add-server web1 203.0.113.10:8443 PUBKEY"
+        ),
+        "All servers in the background, each under an address of its own; then ssh user@10.99.0.10:": (
+            "sudo hyperion-client up"
+        ),
+        "Without root: ssh, scp, git and rsync by the servers' names:": "hyperion-client ssh-config --write",
+        "What stops a server from being reached:": "hyperion-client doctor web1",
+    },
+    "hyperion-server": {
+        "Configuration and key of a server, with the line that hyperion-client init printed:": (
+            "hyperion-server init --salt SALT --admin-key KEY --allow 22,5432"
+        ),
+        "Start it, then drop all else in the firewall, and put that back unless somebody gets in:": (
+            "sudo hyperion-server up && sudo hyperion-server apply-firewall"
+        ),
+        "One more admin, for a time, and for one port:": "hyperion-server add-admin bob KEY --allow 22 --expires 90d",
+        "Take the change up; sessions of whoever was removed are cut:": "sudo hyperion-server reload",
+    },
+}
+
 FILES = {
     "hyperion-client": {
         "~/.config/hyperion/hyperion.toml": "Configuration.",
@@ -65,6 +90,9 @@ def page(name: str, program: click.Command) -> str:
     for _, command in sorted(program.commands.items()):
         if not command.hidden:
             lines += _command(name, command)
+    lines.append(".SH EXAMPLES")
+    for what, example in EXAMPLES[name].items():
+        lines += [".PP", _escaped(what), ".PP", ".in +4n", ".nf", _escaped(example), ".fi", ".in"]
     lines += [".SH EXIT STATUS", *_pairs({str(code): text for code, text in exit_codes().items()})]
     lines += [".SH ENVIRONMENT", *_pairs(ENVIRONMENT), ".SH FILES", *_pairs(FILES[name])]
     other = next(each for each in PROGRAMS if each != name)
