@@ -47,6 +47,7 @@ _WORD = 0xFFFFFFFF
 class Capability(enum.IntEnum):
     """Those that Hyperion ever uses, by their numbers in linux/capability.h."""
 
+    DAC_READ_SEARCH = 2
     SETPCAP = 8
     NET_ADMIN = 12
     NET_RAW = 13

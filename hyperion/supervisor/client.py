@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from hyperion import log, privileges
-from hyperion.capabilities import NONE, Rights
+from hyperion.capabilities import NONE, Capability, Rights
 from hyperion.channel import ChannelError, encode
 from hyperion.config import ClientConfig, ServerEntry
 from hyperion.config.knock import knock_order
@@ -39,6 +39,9 @@ from hyperion.supervisor.transparent import Transparent
 
 #: Forwards of one server: what is left of the sockets that one worker can be handed.
 MAX_FORWARDS = MAX_LISTENERS - 2
+
+#: Root reads anybody's configuration, but root without rights only its own: kept for reloads in transparent mode.
+READING: Rights = frozenset({Capability.DAC_READ_SEARCH})
 
 #: Told once all workers are ready: local address, server, remote port of each forward, in the order of the file.
 Announce = Callable[[list[tuple[str, str, int]]], None]
@@ -85,7 +88,7 @@ async def run(config: ClientConfig, options: ClientOptions) -> int:
         client = Client(config, options)
         try:
             if options.transparent is not None:
-                options.settle(TUND.rights or NONE)  # what is needed to start tund, now and again
+                options.settle((TUND.rights or NONE) | privileges.held(READING))  # to start tund, now and again
             with orders() as queue, contextlib.closing(Notifier.from_environment()) as notifier:
                 changed = _StatusLine(client, notifier).show
                 async with open_crew(options.preload, options.timing, changed) as crew:
@@ -191,7 +194,7 @@ class Client:
         is as before."""
         if self._options.reload is None:
             raise ConfigError("this client cannot reload its configuration", hint="restart it")
-        new = await asyncio.to_thread(self._options.reload)
+        new = await asyncio.to_thread(_read_again, self._options.reload)
         plan = None
         if self._transparent is not None and self._options.transparent is not None:
             plan = await asyncio.to_thread(self._options.transparent, new)
@@ -322,6 +325,14 @@ class Client:
 def stand_ins(config: ClientConfig) -> dict[str, tuple[str, ...]]:
     """The addresses that stand for each server: its fake one and its real one."""
     return {server.name: (str(server.virtual_ip), server.endpoint.host) for server in config.servers}
+
+
+def _read_again(reload: Callable[[], ClientConfig]) -> ClientConfig:
+    """In a thread of its own: whose file it is, of the user who called ``sudo`` perhaps, must not matter now either."""
+    if not privileges.held(READING):
+        return reload()
+    with privileges.raised(Capability.DAC_READ_SEARCH):
+        return reload()
 
 
 class _StatusLine:
