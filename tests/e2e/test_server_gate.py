@@ -164,6 +164,26 @@ def test_who_has_which_rights(network: Topology, directory: Path, user: str | No
         server.let_in(network.server.ipv4)
 
 
+@pytest.mark.needs("setpriv")
+def test_started_by_a_service_manager_it_ends_in_the_same_state(network: Topology, directory: Path) -> None:
+    """As systemd does with User= and AmbientCapabilities= of the unit."""
+    given = ",".join(f"+{name}" for name in ("net_admin", "net_raw", "setpcap"))
+    rights = f"--inh-caps={given} --ambient-caps={given} --bounding-set=-all,{given} --no-new-privs"
+    user = "--reuid=65534 --regid=65534 --clear-groups"
+    script = f'chown -R 65534:65534 {directory}; exec setpriv {user} {rights} "$@"'
+    with special(network, directory, prefix=[*opened_way(), "sh", "-c", script, "sh"]) as server:
+        found = family(server)
+        assert sets(found["hyperion-server"][0]) == [NET_ADMIN | NET_RAW, 0, 0, 0]
+        assert sets(found["hyp-knockd"][0]) == [NET_ADMIN, NET_ADMIN, 0, NET_ADMIN]
+        for facts in (*found["python"], *found["worker"]):
+            assert sets(facts) == [0, 0, 0, 0]
+        for facts in (each for several in found.values() for each in several):
+            assert (facts["NoNewPrivs"], facts["Uid"].split()) == ("1", ["65534"] * 4)
+        os.kill(server.knockd_pid(), signal.SIGKILL)
+        server.server.wait_events("gate-open", 2)
+        server.let_in(network.server.ipv4)
+
+
 def kill_again_and_again(network: Topology, server: Special, times: int) -> None:
     away = []
     _, port = server.client(network.admin, network.server.ipv4)
