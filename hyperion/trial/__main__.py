@@ -90,6 +90,8 @@ async def _watch(channel: Control, guardian: Guardian) -> None:
 
 def _teller(channel: Control) -> Callable[[Message], None]:
     """Tells the command, if it is still there, and the system's log."""
+    if syslog is not None:
+        syslog.openlog("hyperion-server")
 
     def tell(message: Message) -> None:
         with contextlib.suppress(ChannelError):
@@ -104,11 +106,11 @@ def _teller(channel: Control) -> Callable[[Message], None]:
 def _line(message: Message) -> str | None:
     match message:
         case Committed():
-            return f"hyperion: firewall committed: proven by a {message.by} from {message.source}"
+            return f"firewall committed: proven by a {message.by} from {message.source}"
         case RolledBack(exact=True):
-            return f"hyperion: firewall rolled back: {message.reason}"
+            return f"firewall rolled back: {message.reason}"
         case RolledBack():
-            return f"hyperion: firewall could not be rolled back ({message.reason}): {message.detail}"
+            return f"firewall could not be rolled back ({message.reason}): {message.detail}"
         case _:
             return None
 

@@ -84,6 +84,6 @@ def _status(pid: int, name: str) -> str:
 
 def test_what_the_systems_log_is_told() -> None:
     assert _line(Loaded(1.0, True)) is None
-    assert _line(Committed("knock", "192.0.2.1")) == "hyperion: firewall committed: proven by a knock from 192.0.2.1"
-    assert _line(RolledBack("killed", True)) == "hyperion: firewall rolled back: killed"
-    assert _line(RolledBack("killed", False, detail="no")) == "hyperion: firewall could not be rolled back (killed): no"
+    assert _line(Committed("knock", "192.0.2.1")) == "firewall committed: proven by a knock from 192.0.2.1"
+    assert _line(RolledBack("killed", True)) == "firewall rolled back: killed"
+    assert _line(RolledBack("killed", False, detail="no")) == "firewall could not be rolled back (killed): no"
