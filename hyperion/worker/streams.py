@@ -25,6 +25,10 @@ from hyperion.worker.pool import OPEN_TIMEOUT, WaitingStream
 
 #: Seconds that a caller has for its request, which is some bytes that it sends at once.
 REQUEST_TIMEOUT: Final = 5.0
+#: Not inheritable is the rule of ``socket``, but not of descriptors that are received. (macOS has no such flag, and a
+#: worker starts no program.)
+_CLOSE_ON_EXEC: Final = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
+
 #: ``struct ucred`` of unix(7): process, user, group.
 _UCRED: Final = struct.Struct("3i")
 
@@ -191,8 +195,7 @@ class Caller:
         assert self._control is not None
         wanted = decode_handover(self._request)[1]
         try:
-            # Not inheritable is the rule of ``socket``, but not of descriptors that are received.
-            data, descriptors, _, _ = socket.recv_fds(self._control, max(wanted, 1), 1, socket.MSG_CMSG_CLOEXEC)
+            data, descriptors, _, _ = socket.recv_fds(self._control, max(wanted, 1), 1, _CLOSE_ON_EXEC)
         except (BlockingIOError, InterruptedError):
             return
         except OSError:
