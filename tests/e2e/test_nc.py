@@ -249,6 +249,17 @@ def test_each_way_to_fail_has_its_code_and_its_words(way: str) -> None:
         assert b"hint: " in done.stderr
 
 
+def test_a_configuration_that_is_missing_or_wrong() -> None:
+    with Product() as product:
+        missing = nc(product, "web1", 22)
+        (product.directory / "hyperion.toml").write_text("pool_size = 0\n", encoding="utf-8")
+        wrong = nc(product, "web1", 22)
+    assert (missing.returncode, wrong.returncode) == (66, 78)
+    for done in (missing, wrong):
+        assert done.stdout == b""
+        assert done.stderr.startswith(b"hyperion-client: error: ")
+
+
 @contextlib.contextmanager
 def shut_port() -> Iterator[int]:
     """A port that does not answer at all, as behind a closed gate: the kernel drops a SYN when nobody accepts."""
