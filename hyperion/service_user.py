@@ -86,9 +86,15 @@ def can_run(user: ServiceUser) -> bool:
     return done.returncode == 0
 
 
+def uid_of(name: str) -> int | None:
+    """The number of the user of this name, ``None`` if there is none."""
+    user = None if pwd is None else _find(name)
+    return None if user is None else user.uid
+
+
 def service_uids() -> frozenset[int]:
     """The users made for the two programs, as far as they exist."""
-    return frozenset(user.uid for name in SERVICE_USERS if pwd is not None and (user := _find(name)) is not None)
+    return frozenset(uid for name in SERVICE_USERS if (uid := uid_of(name)) is not None)
 
 
 def _only_ourselves(asked: str | None) -> None:

@@ -9,6 +9,7 @@ from hyperion.cli.loading import load_server_config, server_path
 from hyperion.cli.rights import require, settler
 from hyperion.cli.start import Restart, Start
 from hyperion.config import ServerConfig
+from hyperion.config.keyfile import trust_user
 from hyperion.loop import run
 from hyperion.privileges import disable_core_dumps
 from hyperion.proto.control import LogSettings
@@ -61,6 +62,7 @@ def _run(
     user: str | None,
 ) -> int:
     path = server_path(config_file)
+    trust_user(user)
     config = load_server_config(path, start.secrets)
     require(rights_needed(config), "knock.enabled = true")
     start.loaded(restart)

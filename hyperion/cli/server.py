@@ -264,6 +264,7 @@ def up(context: click.Context, /, foreground: bool, dry_run: bool, **given: Any)
                 dry_run=dry_run,
                 passphrase_fd=given["passphrase_fd"],
                 arguments=arguments,
+                user=given["user"],
             )
         )
 

@@ -36,6 +36,8 @@ class UpOptions:
     dry_run: bool = False
     passphrase_fd: int | None = None
     arguments: Sequence[str] = field(default_factory=tuple)
+    #: Who is to serve, if somebody was named: it is among the arguments, too.
+    user: str | None = None
 
     @property
     def title(self) -> str:

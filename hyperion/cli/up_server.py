@@ -16,6 +16,7 @@ from hyperion.cli.style import piece
 from hyperion.cli.up import UpOptions, refuse_if_up, responsible_unit, show_plan, start_daemon
 from hyperion.cli.view_server import gate_advice
 from hyperion.config import Secrets, ServerConfig
+from hyperion.config.keyfile import trust_user
 from hyperion.privileges import disable_core_dumps
 from hyperion.proto.operator import ClientStatus, ServerStatus
 
@@ -38,6 +39,7 @@ def run_up_server(options: UpOptions) -> int:
     secrets = Secrets(terminal_prompt())
     if options.passphrase_fd is not None:
         secrets.give(read_passphrase(options.passphrase_fd))
+    trust_user(options.user)
     # Here already, although the daemon reads it again: somebody watches, and can be asked.
     config = load_server_config(path, secrets)
     if options.dry_run:

@@ -10,12 +10,15 @@ from pathlib import Path
 
 from hyperion.config.safe_file import create, reason_of
 from hyperion.errors import BadKeyError
-from hyperion.service_user import service_uids
+from hyperion.service_user import service_uids, uid_of
 
 #: A key file holds 44 characters; anything longer is the wrong file. Bytes.
 MAX_KEY_FILE_BYTES = 4096
 
 OTHERS = 0o077
+
+#: Users that the command line named (``--user``).
+_asked_for: set[int] = set()
 
 # Not on Windows, where opening a link, a pipe or a child's inheritance are other matters.
 _CLOEXEC = getattr(os, "O_CLOEXEC", 0)
@@ -56,6 +59,12 @@ def write_secret(path: Path, text: str, *, replace: bool = False) -> None:
     create(path, text.encode("ascii"), replace=replace, hint=hint)
 
 
+def trust_user(name: str | None) -> None:
+    """For the rest of this process's life: root is about to become this user, whose keys are ours then."""
+    if name is not None and (uid := uid_of(name)) is not None:
+        _asked_for.add(uid)
+
+
 def trusted_owners() -> set[int]:
     """Users whose files we take for our own: ourselves, root, and for root the user who called ``sudo``."""
     owners = {0, os.geteuid()}
@@ -78,7 +87,7 @@ def _check(path: Path, status: os.stat_result, named_by: Path | None) -> None:
 
 
 def _owners_for_root(named_by: Path | None) -> set[int]:
-    owners = set(service_uids())
+    owners = set(service_uids()) | _asked_for
     if named_by is not None:
         with contextlib.suppress(OSError):
             owners.add(named_by.stat().st_uid)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from hyperion.config import safe_file
+from hyperion.config import keyfile, safe_file
 from hyperion.config.keyfile import MAX_KEY_FILE_BYTES, read_secret, write_secret
 from hyperion.errors import BadKeyError, CannotCreateError
 
@@ -176,3 +176,28 @@ def test_a_reader_never_sees_half_a_file(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(safe_file, "_put_in_place", spy)
     write_secret(tmp_path / "a.key", SECRET)
     assert seen == [False]
+
+
+@pytest.mark.root
+def test_keys_of_the_user_that_root_becomes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keyfile, "_asked_for", set())
+    path, config = key_file(tmp_path), tmp_path / "server.toml"
+    config.touch()
+    os.chown(path, 65534, 65534)
+    with pytest.raises(BadKeyError, match="belongs to another user"):
+        read_secret(path, config)
+    keyfile.trust_user(None)
+    keyfile.trust_user("no-such-user")
+    keyfile.trust_user("nobody")
+    assert read_secret(path) == SECRET
+    # The owner of the configuration chooses the key anyway.
+    keyfile._asked_for.clear()
+    os.chown(config, 65534, 65534)
+    assert read_secret(path, config) == SECRET
+    # A user that was made for us, and one who is not root and trusts nobody.
+    os.chown(config, 0, 0)
+    monkeypatch.setattr(keyfile, "service_uids", lambda: frozenset({65534}))
+    assert read_secret(path, config) == SECRET
+    os.chown(path, 1, 1)
+    with pytest.raises(BadKeyError, match="belongs to another user"):
+        read_secret(path, config)
