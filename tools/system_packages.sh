@@ -16,6 +16,7 @@ ps:procps:the process tree
 ping:iputils-ping:ping in transparent mode
 curl:curl:curl through SOCKS and in transparent mode
 git:git:git over ssh through the tunnel
+man:man-db:the manual pages, without a warning of roff
 "
 
 # Daemons live outside an ordinary user's PATH, PostgreSQL's in a directory of its version.
