@@ -38,6 +38,8 @@ TITLES: dict[Program, str] = {"server": "hyperion-server", "client": "hyperion-c
 ANSWER_TIMEOUT = 30.0
 #: Seconds between two looks at a lock.
 LOOK_SECONDS = 0.02
+#: Seconds that a process which gave its lock back may take to end; a few hundredths do.
+LAST_SECONDS = 2.0
 #: Longest number in the file, bytes.
 MAX_PID_BYTES = 16
 #: Longest path of a Unix socket, bytes: ``sun_path`` has 108 on Linux, 104 on BSD and macOS, one of them for the end.
@@ -121,33 +123,53 @@ def terminate(directory: Path, number: int) -> bool:
     The number in the file is that of the holder only while the lock is held: it is looked at again when the process
     behind the number is pinned down, so that no stranger is ever signalled. Raises ``RefusedError`` if we may not.
     """
-    if not (pid := holder(directory)):
+    if (pidfd := _pin(directory)) is None:
         return False
     try:
-        pidfd = os.pidfd_open(pid)
-    except ProcessLookupError:
-        return False
-    try:
-        if holder(directory) != pid:
-            return False
         signal.pidfd_send_signal(pidfd, number)
     except ProcessLookupError:
         return False
     except PermissionError:
-        raise RefusedError(f"process {pid} belongs to another user", hint="ask as root, with sudo") from None
+        raise RefusedError("it belongs to another user", hint="ask as root, with sudo") from None
     finally:
         os.close(pidfd)
     return True
 
 
 def wait_until_gone(directory: Path, seconds: float) -> bool:
-    """Until nobody holds the lock any more; False if that takes longer than ``seconds``."""
+    """Until nobody holds the lock any more; False if that takes longer than ``seconds``.
+
+    Then its process has a moment to end: giving the lock back is one of its last steps.
+    """
     deadline = time.monotonic() + seconds
-    while holder(directory) is not None:
-        if time.monotonic() >= deadline:
-            return False
-        time.sleep(LOOK_SECONDS)
-    return True
+    pidfd = _pin(directory)
+    try:
+        while holder(directory) is not None:
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(LOOK_SECONDS)
+        if pidfd is not None:
+            select.select([pidfd], [], [], LAST_SECONDS)
+        return True
+    finally:
+        if pidfd is not None:
+            os.close(pidfd)
+
+
+def _pin(directory: Path) -> int | None:
+    """A descriptor of the process that holds the lock; ``None`` if nobody does, or nobody knows which it is."""
+    pid = holder(directory)
+    if not pid or not hasattr(os, "pidfd_open"):
+        return None
+    try:
+        pidfd = os.pidfd_open(pid)
+    except OSError:
+        return None
+    # Still the same: then the number meant this process when the descriptor was made.
+    if holder(directory) == pid:
+        return pidfd
+    os.close(pidfd)
+    return None
 
 
 def ask(directory: Path, request: Request, timeout: float = ANSWER_TIMEOUT) -> Answer:

@@ -102,7 +102,17 @@ def show_start(look: Look) -> int:
     else:
         status = _tell_each(look)
     say(client_summary(status))
+    if (example := _example(status)) is not None:
+        say(example)
     return EXIT_OK if status.servers and all(server.pool_up for server in status.servers) else EXIT_DEGRADED
+
+
+def _example(status: ClientStatus) -> str | None:
+    """How to use it, with a server that is there."""
+    up = [server for server in status.servers if server.pool_up and server.fake_ip]
+    if status.transparent is None or status.transparent.state != "up" or not up:
+        return None
+    return f"reach a server by its fake ip: ssh user@{up[0].fake_ip}"
 
 
 def is_settled(status: ClientStatus) -> bool:

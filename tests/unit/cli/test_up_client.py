@@ -7,7 +7,7 @@ from hyperion.cli.launch import Launched
 from hyperion.cli.up import UpOptions
 from hyperion.cli.up_client import is_settled, run_up_client, show_start
 from hyperion.errors import ConfigError, UsageError
-from hyperion.proto.operator import ClientStatus, TunnelLine
+from hyperion.proto.operator import ClientStatus, TransparentLine, TunnelLine
 from tests.helpers.config_files import client_text
 
 
@@ -45,6 +45,14 @@ def test_each_server_is_told_once_and_the_rest_is_one_line(
     assert show_start(lambda: next(looks)) == 4
     assert capsys.readouterr().out.splitlines() == ["a: up (3.0 ms)", "b: down, refused", "1 up, 1 down (refused: b)"]
     assert show_start(lambda: status(line("a", "up", 2))) == 0
+
+
+def test_how_to_use_it_is_told_where_there_is_a_device(capsys: pytest.CaptureFixture[str]) -> None:
+    server = TunnelLine(name="a", address="x:1", state="up", fake_ip="10.99.0.10", pool_up=1, pool_size=1)
+    device = TransparentLine(state="up", device="hyperion0", address="10.99.0.1/24")
+    running = ClientStatus(state="up", pid=17, servers=[server], transparent=device)
+    assert show_start(lambda: running) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "reach a server by its fake ip: ssh user@10.99.0.10"
 
 
 def test_it_does_not_wait_for_ever(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
