@@ -170,6 +170,8 @@ def alone() -> Iterator[Host]:
     try:
         _ip("netns", "add", host.name)
         _batch(host, "link set lo up")
+        # An address works at once, and its route is there at once.
+        host.run("sysctl", "-q", "-w", "net.ipv6.conf.all.accept_dad=0", "net.ipv6.conf.default.accept_dad=0")
         yield host
     finally:
         host.delete()
