@@ -23,6 +23,7 @@ from hyperion.proto.control import (
     ServerWorkerConfig,
     SessionClosed,
     SessionOpened,
+    SocksConfig,
     Stop,
     SupervisorToWorker,
     TunnelState,
@@ -61,6 +62,7 @@ CLIENT_CONFIG = ClientWorkerConfig(
 DOWN: list[SupervisorToWorker] = [
     server_config(),
     CLIENT_CONFIG,
+    SocksConfig(("127.0.0.1:1080",), (), LogSettings()),
     ServerPolicy(admins=Roster.of([RULE]), handshake_timeout=1.5),
     Poll(),
     DeviceUp("hyperion0", ("10.99.0.1",)),
