@@ -13,9 +13,10 @@ from typing import Any
 
 import pytest
 
+from bench.tunnel import make_key
 from tests.helpers.gate import connect, gets_in, service, until
-from tests.helpers.gated import ECHO_PORT, Transfer, Whole
-from tests.helpers.knockd_process import TABLE, elements, load_table, status
+from tests.helpers.gated import ECHO_PORT, PSK_TEXT, Transfer, Whole
+from tests.helpers.knockd_process import PORT, SET, TABLE, elements, load_table, status
 from tests.helpers.meddling import MEDDLING, Probe
 from tests.helpers.netns import Topology, topology
 
@@ -182,6 +183,45 @@ def test_started_by_a_service_manager_it_ends_in_the_same_state(network: Topolog
         os.kill(server.knockd_pid(), signal.SIGKILL)
         server.server.wait_events("gate-open", 2)
         server.let_in(network.server.ipv4)
+
+
+def test_up_as_a_service_user(network: Topology, directory: Path) -> None:
+    """The daemon's files are that user's, it can read its configuration again, and it ends tidily."""
+    public = make_key("client", directory / "admin.key")
+    make_key("server", directory / "server.key")
+    lines = [
+        f'listen = "[::]:{PORT}"',
+        f'[key]\nsource = "value"\nvalue = "{PSK_TEXT}"',
+        f'[identity]\nstatic_key_file = "{directory}/server.key"\nadmin_pubkeys = ["{public}"]',
+        f'[knock]\nenabled = true\n[firewall]\ntable = "{TABLE}"\nset = "{SET}"\n',
+    ]
+    (directory / "server.toml").write_text("\n".join(lines))
+    os.chown(directory / "server.key", 65534, 65534)
+    load_table(network.server)
+    script = """set -e
+export HYPERION_HOME="$1"; server="$2"
+"$server" up --user nobody --workers 1 > /dev/null
+cat /proc/$(cat "$1/run/server/pid")/status | grep -E 'Uid|CapPrm|CapEff'
+stat -c '%U %a %n' "$1/hyperion-server.log" "$1/run/server" "$1/run/server/knocks"
+sed -i 's/enabled = true/enabled = true\\nwindow_secs = 40/' "$1/server.toml"
+"$server" reload
+"$server" down
+"""
+    server = str(Path(sys.executable).with_name("hyperion-server"))
+    out = network.server.run(*opened_way(), "sh", "-c", script, "sh", str(directory), server)
+    network.server.run("nft", "flush", "ruleset")
+    words = [line.split() for line in out.splitlines()]
+    assert words[:3] == [
+        ["Uid:", *["65534"] * 4],
+        ["CapPrm:", f"{NET_ADMIN | NET_RAW:016x}"],
+        ["CapEff:", f"{0:016x}"],
+    ]
+    assert [(user, mode) for user, mode, _ in words[3:6]] == [("nobody", "600"), ("nobody", "700"), ("nobody", "600")]
+    assert "reloaded" in out
+    assert "down (stopped" in out
+    log = (directory / "hyperion-server.log").read_text()
+    assert "knock.window_secs" in log
+    assert '"gate-open"' in log
 
 
 def kill_again_and_again(network: Topology, server: Special, times: int) -> None:

@@ -3,6 +3,7 @@
 With root, in a network of its own: tests/e2e/test_knockd.py.
 """
 
+import asyncio
 import socket
 import subprocess
 import sys
@@ -14,8 +15,9 @@ import msgspec
 import pytest
 
 from hyperion.framing import FrameReader, encode
+from hyperion.knockd import __main__ as main
 from hyperion.proto.control import Drain, Message
-from hyperion.proto.control_knockd import Fault, KnockdConfig, KnockdToSupervisor, Stop
+from hyperion.proto.control_knockd import Fault, KnockdConfig, KnockdToSupervisor, Pulse, Stop
 
 ROOT = Path(__file__).parents[3]
 CONFIG = KnockdConfig(bytes(32), bytes(32), 8443, 8443, 30, "hyperion", "admitted", 60, "/nonexistent/replay")
@@ -73,3 +75,18 @@ def test_a_configuration_that_cannot_work_is_a_fault_with_78(change: dict[str, o
         assert isinstance(fault, Fault)
         assert word in fault.reason
         assert fault.exit_code == child.wait(20) == 78
+
+
+async def test_it_shows_that_it_lives(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(main, "PULSE_SECONDS", 0.01)
+    sent: list[Message] = []
+
+    class FakeChannel:
+        def send(self, message: Message) -> None:
+            sent.append(message)
+
+    beating = asyncio.create_task(main._beat(FakeChannel()))  # type: ignore[arg-type]
+    while len(sent) < 3:
+        await asyncio.sleep(0.005)
+    beating.cancel()
+    assert set(sent) == {Pulse()}
