@@ -128,7 +128,8 @@ def test_killed_at_any_moment(network: Topology, nft: Inside, tmp_path: Path, vi
     for number in range(rounds):
         applying = Applying(network.server, tmp_path, *LONG)
         if victim == "trial":
-            until(lambda: trial_pids(network.server))
+            until(lambda child=applying.child: trial_pids(network.server) or child.poll() is not None)
+            assert applying.child.poll() is None, (applying.ended(), applying.err)
         if number < rounds - 1:
             time.sleep(1.0 * number / rounds)
         else:  # however slow this machine is
