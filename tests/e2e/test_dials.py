@@ -137,7 +137,8 @@ def test_a_wrong_idea_of_the_servers_clock_costs_one_knock(shut: Gated, network:
         shut.shut()
 
 
-@pytest.mark.parametrize("ahead", [-25.0, 25.0])
+# (a knockd that has just started for the first time takes nothing from before its start)
+@pytest.mark.parametrize("ahead", [-4.0, 25.0])
 def test_the_servers_clock_is_learned(
     shut: Gated, network: Topology, ahead: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -166,8 +167,8 @@ def test_the_servers_clock_is_learned(
     known = network.admin.call(lambda: asyncio.run(twice()))
     assert all(abs((skew or 0) + ahead * 1_000) < 500 for skew in known)
     off = accepted()[before:]  # the first dial's, maybe several, then the second one's
-    assert abs(off[0]) > 20
-    assert any(abs(each) < 3 for each in off)
+    assert abs(off[0]) > 0.6 * abs(ahead)
+    assert any(abs(each) < 1.5 for each in off)
 
 
 class Clock:
