@@ -342,7 +342,12 @@ def test_without_nftables_it_says_what_to_install_and_goes_on_hearing(network: T
         assert told["state"] == "degraded"
 
 
-def test_status_tells_of_knocks_and_grants(network: Topology, server: Special) -> None:
+def test_status_tells_of_knocks_and_grants(network: Topology, directory: Path) -> None:
+    with special(network, directory, ttl=600) as server:  # a busy machine takes its time
+        told_of_knocks_and_grants(network, server)
+
+
+def told_of_knocks_and_grants(network: Topology, server: Special) -> None:
     host = network.server
     server.knock(network.admin, host.ipv4)
     server.knock(network.admin, host.ipv4, offset=-3_600)
@@ -355,7 +360,7 @@ def test_status_tells_of_knocks_and_grants(network: Topology, server: Special) -
     until(told, 20)
     (grant,) = server.tell_status()["grants"]
     assert grant["source"] == network.admin.ipv4
-    assert 0 < grant["remaining_s"] <= 20
+    assert 0 < grant["remaining_s"] <= 600
     os.kill(server.knockd_pid(), signal.SIGKILL)
     server.server.wait_events("gate-open", 2)
     until(lambda: [each["source"] for each in server.tell_status()["grants"]] == [network.admin.ipv4], 20)
@@ -380,9 +385,9 @@ def test_a_reload_starts_knockd_anew_and_no_tunnel_notices(network: Topology, se
 def test_a_one_shot_grant_lets_one_connection_in(network: Topology, directory: Path) -> None:
     with special(network, directory, one_shot=True) as server:
         host = network.server
-        for _ in range(2):
+        for number in range(2):
             server.knock(network.admin, host.ipv4)
-            until(lambda: bool(elements(host)))
+            server.server.wait_events("HYP1101I", number + 1)
             assert gets_in(network.admin, host.ipv4)
             assert not gets_in(network.admin, host.ipv4)
 
