@@ -19,8 +19,7 @@ from hyperion.errors import ConfigError, NotRunningError, RefusedError, Temporar
 from hyperion.proto.operator import MAX_ANSWER_BYTES, Done, Refused, ReloadRequest, StatusRequest
 from hyperion.running import Running, ask, demand, find, holder, stale_pid, terminate, wait_until_gone
 from hyperion.supervisor.residence import Residence
-
-NOBODY = 65_534
+from tests.helpers.others import NOBODY, open_way
 
 
 @contextlib.contextmanager
@@ -181,10 +180,7 @@ for what in (lambda: holder(directory), lambda: ask(directory, StatusRequest()))
     except RefusedError:
         print("closed")
 """
-    for parent in tmp_path.parents:
-        if parent.name.startswith("pytest-"):
-            parent.chmod(0o755)
-    tmp_path.chmod(0o755)
+    open_way(tmp_path)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=False)
     assert done.stdout == "closed\nclosed\n", done.stderr
     residence.leave()

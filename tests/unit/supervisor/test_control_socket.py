@@ -32,10 +32,9 @@ from hyperion.running import ask
 from hyperion.supervisor import control_socket
 from hyperion.supervisor.control_socket import ControlSocket, Handler
 from hyperion.supervisor.residence import Residence
+from tests.helpers.others import NOBODY, open_way
 
 pytestmark = pytest.mark.both_loops
-
-NOBODY = 65_534
 
 
 async def fine(_: Request) -> Answer:
@@ -215,10 +214,7 @@ async def test_another_user_is_hung_up_on(tmp_path: Path) -> None:
 @pytest.mark.root
 async def test_nobody_cannot_ask_even_if_the_directory_were_open(tmp_path: Path) -> None:
     """One hundred of one hundred: the directory stops it; and where somebody opened that, the credentials do."""
-    tmp_path.chmod(0o755)
-    for parent in tmp_path.parents:
-        if "pytest" in parent.name:
-            parent.chmod(0o755)
+    open_way(tmp_path)
     code = f"""
 import os, socket, sys
 os.setresuid({NOBODY}, {NOBODY}, {NOBODY})

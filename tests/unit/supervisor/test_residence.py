@@ -14,8 +14,7 @@ from hyperion.errors import CannotCreateError
 from hyperion.running import PID_FILE, SOCKET_FILE, holder, stale_pid
 from hyperion.supervisor import residence as module
 from hyperion.supervisor.residence import AlreadyRunningError, Residence, clean_up
-
-NOBODY = 65_534
+from tests.helpers.others import NOBODY, open_way
 
 
 def mode(path: Path) -> int:
@@ -173,10 +172,7 @@ def test_it_is_given_to_the_user_that_we_become(tmp_path: Path) -> None:
 @pytest.mark.root
 def test_the_user_that_we_become_gets_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also with a strict umask: its socket is there, and it can remove it."""
-    tmp_path.chmod(0o755)
-    for parent in tmp_path.parents:
-        if "pytest" in parent.name:
-            parent.chmod(0o755)
+    open_way(tmp_path)
     monkeypatch.setattr(module, "SYSTEM_RUNTIME", tmp_path / "run")
     before = os.umask(0o077)
     try:
