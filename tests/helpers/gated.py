@@ -70,6 +70,7 @@ class Behind:
         secret = PrivateKey.parse(read_secret(directory / "admin.key")).raw
         order = KnockOrder(derive_knock_key(PSK), PORT)
         self.target = Target("web1", network.server.ipv4, PORT, public, secret, PSK, order)
+        self._clients: list[Program] = []
         self.server = self._start_server(ttl, one_shot=one_shot)
 
     def __enter__(self) -> Self:
@@ -78,7 +79,8 @@ class Behind:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.server.end()
+        for running in (*self._clients, self.server):
+            running.end()
 
     def _gate_lines(self, ttl: int, *, one_shot: bool) -> list[str]:
         """The sections of the server's configuration about its gate."""
@@ -151,11 +153,13 @@ class Behind:
         return status, server
 
     def client(self, host: Host, address: str) -> tuple[Program, int]:
-        """``hyperion-client run`` in ``host``, and the port there that leads to the echo service."""
+        """``hyperion-client run`` in ``host``, until the block ends, and the port there that leads to the echo
+        service."""
         file = self.client_file(address, name=f"client-{host.role}")
         command = [*program("client"), "run", "--config", str(file), "-L", f"web1:{ECHO_PORT}", "--log-format", "json"]
         environment = {"HYPERION_HOME": str(self.directory / f"home-{host.role}")}
         running = Program("hyperion-client", host.command(*command), environment=environment)
+        self._clients.append(running)
         (line,) = running.wait_out(lambda line: FORWARD_LINE.match(line) is not None)
         found = FORWARD_LINE.match(line)
         assert found is not None

@@ -9,6 +9,7 @@ import contextlib
 import ctypes
 import itertools
 import os
+import signal
 import socket
 import subprocess
 import threading
@@ -96,6 +97,10 @@ class Host:
                     stream.close()
         self._children.clear()
         if (NAMES / self.name).exists():
+            # Also what a program left behind whose own helper forgot it: it would knock on, into no network, for ever.
+            for pid in map(int, _ip("netns", "pids", self.name).split()):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
             _ip("netns", "delete", self.name)
 
 
