@@ -60,15 +60,16 @@ def to_ipv6(target: Target, network: Topology) -> Target:
     return msgspec.structs.replace(target, host=network.server.ipv6)
 
 
-@pytest.mark.parametrize("count", [30, pytest.param(500, marks=pytest.mark.long)])
+# (the short form runs beside other tests: there it shows that nothing waits for the kernel's second)
+@pytest.mark.parametrize(("count", "bound"), [(30, 0.15), pytest.param(500, 0.03, marks=pytest.mark.long)])
 @pytest.mark.timeout(300)
-def test_a_gate_costs_a_few_milliseconds(shut: Gated, network: Topology, count: int) -> None:
+def test_a_gate_costs_a_few_milliseconds(shut: Gated, network: Topology, count: int, bound: float) -> None:
     for target in (shut.target, to_ipv6(shut.target, network)):
         dials = shut.dials(network.admin, target, count)
         show(f"no loss, {target.host}", dials)
         assert [dial.reason for dial in dials if dial.reason] == []
         times = sorted(dial.seconds for dial in dials)
-        assert times[len(times) // 2] <= 0.030
+        assert times[len(times) // 2] <= bound
 
 
 @pytest.mark.parametrize("count", [10, pytest.param(200, marks=pytest.mark.long)])
@@ -89,7 +90,7 @@ def test_lost_packets_of_tcp_are_not_waited_for(shut: Gated, network: Topology, 
     show("50 % of the SYNs lost", dials)
     assert [dial.reason for dial in dials if dial.reason] == []
     connects = sorted(step.milliseconds for dial in dials for step in dial.steps if step.name == "connect")
-    assert connects[len(connects) // 2] < 500
+    assert connects[len(connects) // 2] < 700
 
 
 def test_without_a_knock_nobody_is_there(shut: Gated, network: Topology) -> None:
