@@ -139,7 +139,7 @@ def test_a_reload_changes_the_rules_of_running_and_later_workers(settings: Path,
         assert ask(port)[1] == "22"
         program.rewrite({"egress": [443, 80], "listen": "127.0.0.1:0"})
         reloaded = program.wait_for("HYP5001N")[0]
-        assert reloaded["hyperion"]["config"]["changed"] == ["egress"]
+        assert reloaded["hyperion"]["config"]["changed"] == ["admins", "egress"]
         pid, ports, _ = ask(port)
         assert ports == "80,443"
         os.kill(int(pid), signal.SIGKILL)
@@ -153,7 +153,7 @@ def test_a_reload_changes_the_rules_of_running_and_later_workers(settings: Path,
         ({"error": "server.toml: [server] no"}, "server.toml: [server] no"),
         ({"listen": "127.0.0.1:1", "egress": [80]}, "a change of listen needs a restart"),
         ({"psk": 9, "listen": "127.0.0.2:0", "egress": [80]}, "a change of listen, psk needs a restart"),
-        ({"admins": 2000, "egress": [80]}, "2000 admins with 1 ports are too many"),
+        ({"admins": 2000, "egress": [80]}, "2000 admins with their ports are too many"),
     ],
 )
 def test_a_refused_reload_changes_nothing(settings: Path, content: dict[str, object], message: str) -> None:
