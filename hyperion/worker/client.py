@@ -66,6 +66,7 @@ class ClientWorker:
         if self._is_marked:
             *listeners, desk = listeners
             self._sockets.use(desk)
+        self._poller.open()
         if self._is_called:
             *listeners, calls = listeners
             self._calls.start(calls, self._finish_if_drained)

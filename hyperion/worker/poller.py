@@ -48,6 +48,9 @@ class Poller(ABC):
     def __init__(self) -> None:
         self._watched: dict[int, Watched] = {}
 
+    def open(self) -> None:
+        """Take from the system what it takes, now and not with the first socket. Raises OSError."""
+
     def watch(self, number: int, watched: Watched, interest: int) -> None:
         """From now on ``watched`` hears when descriptor ``number`` has what ``interest`` asks for.
 
@@ -122,6 +125,10 @@ class EpollPoller(Poller):
     def __init__(self) -> None:
         super().__init__()
         self._epoll: select.epoll | None = None
+
+    def open(self) -> None:
+        if self._epoll is None:
+            self._open()
 
     def close(self) -> None:
         super().close()

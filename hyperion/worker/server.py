@@ -63,6 +63,7 @@ class ServerWorker:
 
     async def start(self, listeners: list[socket.socket]) -> None:
         """Accept on the socket handed over by the supervisor."""
+        self._poller.open()
         loop = asyncio.get_running_loop()
         self._listener = await loop.create_server(lambda: ArrivingConnection(self), sock=listeners[0], backlog=BACKLOG)
 

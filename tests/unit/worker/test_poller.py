@@ -136,7 +136,10 @@ async def test_closed_it_watches_nothing_and_leaves_no_descriptor(poller: Poller
     ours, theirs = pair
     before = len(os.listdir("/proc/self/fd"))
     listener = Listener()
+    poller.open()
+    opened = len(os.listdir("/proc/self/fd"))
     poller.watch(ours.fileno(), listener, READ)
+    assert len(os.listdir("/proc/self/fd")) == opened
     poller.close()
     poller.close()
     theirs.send(b"x")
