@@ -172,10 +172,11 @@ class Crew:
         return self._helpers if spec.kind.is_helper else self._members
 
     def _policy(self, spec: Spec) -> RestartPolicy:
-        if not spec.kind.is_helper:
-            return RestartPolicy(self._budget, spec.kind.longest_wait)
-        # Of its own: a storm among the workers must not keep the gate shut, and its short wait may always be kept.
-        return RestartPolicy(RestartBudget(int(BUDGET_WINDOW / spec.kind.longest_wait)), spec.kind.longest_wait)
+        kind, budget = spec.kind, self._budget
+        if kind.is_helper:
+            # Of its own: a storm among the workers must not keep the gate shut, and its short wait may always be kept.
+            budget = RestartBudget(int(BUDGET_WINDOW / kind.longest_wait))
+        return RestartPolicy(budget, kind.longest_wait, kind.long_life)
 
     def _release_helpers(self) -> None:
         """Until the last worker has left, its routes and the guard of its gate stay."""

@@ -16,8 +16,10 @@ from hyperion.proto.control_keeper import KeeperToSupervisor
 from hyperion.proto.control_knockd import KnockdToSupervisor
 from hyperion.proto.control_tund import TundToSupervisor
 from hyperion.supervisor.conversation import Conversation, HelperConversation, WorkerConversation
-from hyperion.supervisor.restart import LONGEST_WAIT
+from hyperion.supervisor.restart import LONG_LIFE, LONGEST_WAIT
 
+#: A helper that lived so long, seconds, is started again at once, whatever went before: it worked.
+HELPER_LONG_LIFE = 1.5
 #: A helper that was ready and then crashed is started again after so many seconds at most: while the one knockd is
 #: away, nobody gets in, and while tund is, no fake address answers.
 HELPER_LONGEST_WAIT = 0.5
@@ -40,6 +42,8 @@ class Kind:
     rights: Rights | None = None
     #: Longest wait before the restart of one that had become ready, seconds.
     longest_wait: float = LONGEST_WAIT
+    #: Seconds of life after which an end counts as the first.
+    long_life: float = LONG_LIFE
 
     @property
     def is_helper(self) -> bool:
@@ -64,6 +68,7 @@ KNOCKD = Kind(
     _helper_conversation,
     rights=frozenset({Capability.NET_ADMIN, Capability.NET_RAW}),
     longest_wait=HELPER_LONGEST_WAIT,
+    long_life=HELPER_LONG_LIFE,
 )
 
 #: Turns packets round. CAP_NET_ADMIN makes the device and is given up then.
@@ -73,6 +78,7 @@ TUND = Kind(
     _helper_conversation,
     rights=frozenset({Capability.NET_ADMIN}),
     longest_wait=HELPER_LONGEST_WAIT,
+    long_life=HELPER_LONG_LIFE,
 )
 
 #: Holds names in the hosts file. It needs to own the file, and no capability.
@@ -82,6 +88,7 @@ HOSTS_KEEPER = Kind(
     _helper_conversation,
     rights=frozenset(),
     longest_wait=HELPER_LONGEST_WAIT,
+    long_life=HELPER_LONG_LIFE,
 )
 
 #: Holds the routing rule for real addresses, and keeps the right to delete it.
@@ -91,4 +98,5 @@ RULES_KEEPER = Kind(
     _helper_conversation,
     rights=frozenset({Capability.NET_ADMIN}),
     longest_wait=HELPER_LONGEST_WAIT,
+    long_life=HELPER_LONG_LIFE,
 )

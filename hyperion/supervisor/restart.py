@@ -64,11 +64,13 @@ class RestartBudget:
 
 
 class RestartPolicy:
-    """Judges the ends of one child's lives. ``longest_wait``: seconds before the restart of one that was ready."""
+    """Judges the ends of one child's lives. ``longest_wait``: seconds before the restart of one that was ready;
+    ``long_life``: seconds after which a life counts as one that went well."""
 
-    def __init__(self, budget: RestartBudget, longest_wait: float = LONGEST_WAIT) -> None:
+    def __init__(self, budget: RestartBudget, longest_wait: float = LONGEST_WAIT, long_life: float = LONG_LIFE) -> None:
         self._budget = budget
         self._longest_wait = longest_wait
+        self._long_life = long_life
         self._ready = False
         self._backoff = Backoff(start=FIRST_WAIT, cap=LONGEST_WAIT, jitter="none")
         self._started_at = 0.0
@@ -89,7 +91,7 @@ class RestartPolicy:
         """The verdict on a life that nobody ordered to end. ``exit_code``: ``None`` unknown, negative a signal."""
         if exit_code in _HOPELESS:
             return GiveUp(_HOPELESS[exit_code])
-        if now - self._started_at >= LONG_LIFE:
+        if now - self._started_at >= self._long_life:
             self._failures = 0
         self._failures += 1
         if not self._ever_ready and self._failures >= MAX_BOOT_ATTEMPTS:

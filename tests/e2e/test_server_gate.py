@@ -52,7 +52,16 @@ class Special(Whole):
     def let_in(self, address: str) -> None:
         """The attacker's machine is an honest admin's for once: it knocks until it is let in."""
         host = self.network.attacker
-        until(lambda: self.knock(host, address) != b"" and gets_in(host, address), 10)
+
+        def came_in() -> bool:
+            self.knock(host, address)
+            try:
+                connect(host, address, timeout=0.15).close()  # soon, for who measures
+            except TimeoutError:
+                return False
+            return True
+
+        until(came_in, 10)
 
     def tell_status(self) -> dict[str, Any]:
         """What ``hyperion-server status --json`` says."""

@@ -4,8 +4,8 @@ from hyperion.capabilities import Capability
 from hyperion.channel import ChannelError
 from hyperion.proto.admins import Roster
 from hyperion.proto.control import ClientWorkerConfig, LogSettings, ServerWorkerConfig, Stop, TunnelState
-from hyperion.supervisor.kind import HELPER_LONGEST_WAIT, KNOCKD, WORKER
-from hyperion.supervisor.restart import LONGEST_WAIT
+from hyperion.supervisor.kind import HELPER_LONG_LIFE, HELPER_LONGEST_WAIT, KNOCKD, WORKER
+from hyperion.supervisor.restart import LONG_LIFE, LONGEST_WAIT
 
 SERVER = ServerWorkerConfig("0", b"s" * 32, b"p" * 32, Roster(), 3.0, "here", LogSettings())
 CLIENT = ClientWorkerConfig("web", "h", 1, b"s" * 32, b"s" * 32, b"p" * 32, 1, (), LogSettings())
@@ -21,6 +21,8 @@ def test_workers_have_no_rights_and_helpers_only_theirs() -> None:
 def test_a_helper_is_back_soon() -> None:
     assert WORKER.longest_wait == LONGEST_WAIT
     assert KNOCKD.longest_wait == HELPER_LONGEST_WAIT < 1
+    assert WORKER.long_life == LONG_LIFE
+    assert KNOCKD.long_life == HELPER_LONG_LIFE < 2
 
 
 def test_only_the_clients_workers_speak_of_tunnels() -> None:

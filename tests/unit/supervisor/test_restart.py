@@ -120,6 +120,12 @@ def test_one_that_was_ready_may_be_wanted_back_soon() -> None:
         assert made.ended(-9, 1.0) == Restart(1.5)
 
 
+def test_what_counts_as_a_long_life_may_differ() -> None:
+    made = RestartPolicy(RestartBudget(1000), 0.5, 1.5)
+    made.ready()
+    assert waits(made, [0.0, 0.0, 1.4, 1.5, 0.0]) == [0.1, 0.2, 0.4, 0.1, 0.2]
+
+
 def test_the_budget_forgets() -> None:
     budget = RestartBudget(1)
     assert budget.reserve(0.0, 0.0) == 0.0
