@@ -48,6 +48,8 @@ class Capability(enum.IntEnum):
     """Those that Hyperion ever uses, by their numbers in linux/capability.h."""
 
     DAC_READ_SEARCH = 2
+    SETGID = 6
+    SETUID = 7
     SETPCAP = 8
     NET_ADMIN = 12
     NET_RAW = 13

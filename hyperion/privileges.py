@@ -82,7 +82,7 @@ def drop_to(user: ServiceUser | None, keep: Rights = NONE) -> None:
         # Else every program that a user 0 executes would get what is inheritable, whatever we hand on.
         prctl(PR_SET_SECUREBITS, SECBIT_NOROOT | SECBIT_NOROOT_LOCKED)
     capabilities.drop_bounding()
-    if user is not None:
+    if user is not None and user.uid != os.geteuid():
         _become(user)
     capabilities.set_ambient()
     capabilities.write(Sets(NONE, keep, keep))

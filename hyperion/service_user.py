@@ -9,6 +9,8 @@ import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from hyperion import capabilities
+from hyperion.capabilities import Capability
 from hyperion.errors import RefusedError, UsageError
 
 try:
@@ -39,13 +41,14 @@ class ServiceUser:
 
 def find_service_user(asked: str | None, default: str, config_file: Path) -> ServiceUser | None:
     """The user that was ``asked`` for; else ``default`` if there is one; else the owner of ``config_file`` if that is
-    not root; else nobody, with a warning. ``None`` where no user can be changed: we are not root.
+    not root; else nobody, with a warning. ``None`` where no user can be changed: we are not root, or root without the
+    rights for it (a container).
 
     A user that was not asked for and cannot run this program (it is installed in a home directory) is passed over: root
     serves, without root's rights, and with a warning. Raises ``UsageError`` for a user that does not exist or that only
     root could become, ``RefusedError`` for one that was asked for, or made for this, and cannot run the program.
     """
-    if not hasattr(os, "geteuid") or os.geteuid() != 0:
+    if not hasattr(os, "geteuid") or os.geteuid() != 0 or not _may_change():
         _only_ourselves(asked)
         return None
     wanted = _look_up(asked) if asked is not None else _find(default)
@@ -95,6 +98,10 @@ def uid_of(name: str) -> int | None:
 def service_uids() -> frozenset[int]:
     """The users made for the two programs, as far as they exist."""
     return frozenset(uid for name in SERVICE_USERS if (uid := uid_of(name)) is not None)
+
+
+def _may_change() -> bool:
+    return sys.platform != "linux" or {Capability.SETUID, Capability.SETGID} <= capabilities.read().permitted
 
 
 def _only_ourselves(asked: str | None) -> None:

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from hyperion import service_user
+from hyperion import capabilities, service_user
+from hyperion.capabilities import Sets
 from hyperion.errors import RefusedError, UsageError
 from hyperion.service_user import ServiceUser, can_run, find_service_user, service_uids
 
@@ -22,6 +23,7 @@ def config(tmp_path: Path) -> Path:
 def as_root(monkeypatch: pytest.MonkeyPatch) -> None:
     """And everybody can run the program."""
     monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(service_user, "_may_change", lambda: True)
     monkeypatch.setattr(service_user, "can_run", lambda _: True)
 
 
@@ -145,3 +147,13 @@ def test_the_users_made_for_the_programs(monkeypatch: pytest.MonkeyPatch) -> Non
     assert service_uids() == {NOBODY.pw_uid}
     monkeypatch.setattr(service_user, "pwd", None)
     assert service_uids() == frozenset()
+
+
+def test_root_without_the_right_to_become_another_stays(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a container that took root's capabilities away."""
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(capabilities, "read", Sets)
+    assert find_service_user(None, "nobody", config) is None
+    assert find_service_user("root", "nobody", config) is None
+    with pytest.raises(UsageError):
+        find_service_user("nobody", "nobody", config)
