@@ -3,6 +3,7 @@
 Knows what each way to fail looks like from here. Refuses to know sockets; what the network said is handed in.
 """
 
+import os
 import time
 from collections.abc import Sequence
 
@@ -105,7 +106,9 @@ def connect_failed(error: OSError | UnicodeError, tried: Tried) -> ConnectFailed
         if tried.knocks:
             hint += " (an answer at all means that no closed gate is in between)"
     else:
-        said = (error.strerror if isinstance(error, OSError) else None) or type(error).__name__
+        # The loop's own text ("Connect call failed ...") hides the system's.
+        number = error.errno if isinstance(error, OSError) else None
+        said = type(error).__name__ if number is None else os.strerror(number).lower()
         message, reason = f"cannot reach {tried.where} ({said})", "unreachable"
         hint = "check the network and the route to the server"
     steps = tuple(tried.steps)

@@ -33,10 +33,10 @@ def tried(*, resolved: bool = True, knocks: int = 0) -> Tried:
         (ConnectionRefusedError(), tried(), "refused", "connection refused by server.example:8443"),
         (ConnectionRefusedError(), tried(knocks=1), "refused", "connection refused"),
         (
-            OSError(errno.ENETUNREACH, "no net"),
+            OSError(errno.ENETUNREACH, "Connect call failed ('192.0.2.1', 8443)"),
             tried(knocks=1),
             "unreachable",
-            "cannot reach server.example:8443 (no net)",
+            "cannot reach server.example:8443 (network is unreachable)",
         ),
         (OSError(), tried(), "unreachable", "(OSError)"),
     ],
