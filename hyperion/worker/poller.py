@@ -48,7 +48,7 @@ class Poller(ABC):
     def __init__(self) -> None:
         self._watched: dict[int, Watched] = {}
 
-    def open(self) -> None:
+    def open(self) -> None:  # noqa: B027 - most take nothing beforehand
         """Take from the system what it takes, now and not with the first socket. Raises OSError."""
 
     def watch(self, number: int, watched: Watched, interest: int) -> None:
