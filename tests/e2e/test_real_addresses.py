@@ -25,6 +25,8 @@ DEVICE = "hyperion0"
 @pytest.fixture
 def gate(tmp_path: Path) -> Iterator[Gated]:
     with topology() as network, gated(network, tmp_path) as made:
+        # What is compared at the end holds still from here on: no address looks for a namesake any more.
+        until(lambda: "tentative" not in network.admin.ip("-6", "address"))
         yield made
 
 
@@ -52,15 +54,26 @@ def routes(gate: Gated, address: str, *options: str) -> str:
 
 
 def up(running: Program) -> None:
-    running.wait_events("device-up")
+    """Its worker's listeners follow; a connection waits for them, though no longer than 0.8 s."""
+    running.wait_events("service-started")
     running.wait_events("tunnel-up", 2)
 
 
 def echo(host: Host, address: str) -> None:
+    until(lambda: answers(host, address))
     with connect(host, address, ECHO_PORT) as sock:
         assert sock.getsockname()[0] in {"10.99.0.1", "fd68:7970:6572::a63:1"}
         sock.sendall(b"hello")
         assert sock.recv(100) == b"hello"
+
+
+def answers(host: Host, address: str) -> bool:
+    """A worker logs that its tunnel stands, and then tells who passes it on."""
+    try:
+        connect(host, address, ECHO_PORT).close()
+    except OSError:
+        return False
+    return True
 
 
 def own_packets(host: Host) -> int:

@@ -35,9 +35,13 @@ class Transparent:
         return self.client
 
     def wait_up(self, client: Program | None = None) -> None:
-        """The device is there and all tunnels stand."""
+        """The device is there, all children are, and all tunnels stand.
+
+        The workers' listeners follow; a connection waits for them, though no longer than 0.8 s.
+        """
         running = self.client if client is None else client
         running.wait_events("device-up")
+        running.wait_events("service-started")
         running.wait_events("tunnel-up", 2 * len(self.servers))
 
 
