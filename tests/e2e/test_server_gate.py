@@ -1,7 +1,6 @@
 """The real server with its own knockd: who has which rights, what a dead knockd costs, who is kept out meanwhile."""
 
 import contextlib
-import json
 import os
 import signal
 import sys
@@ -9,16 +8,16 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from bench.tunnel import make_key
 from tests.helpers.gate import connect, gets_in, service, until
-from tests.helpers.gated import ECHO_PORT, PSK_TEXT, Transfer, Whole
+from tests.helpers.gated import ECHO_PORT, PSK_TEXT, Transfer
 from tests.helpers.knockd_process import PORT, SET, TABLE, elements, load_table, status
 from tests.helpers.meddling import MEDDLING, Probe
 from tests.helpers.netns import Topology, topology
+from tests.helpers.special import Special
 
 pytestmark = [pytest.mark.root, pytest.mark.needs("ip", "nft", "unshare"), pytest.mark.timeout(120)]
 
@@ -27,50 +26,6 @@ CAPABILITIES = ("CapPrm", "CapEff", "CapBnd", "CapAmb")
 #: What the issue allows.
 MAX_EXPOSURE_SECONDS = 0.2
 MAX_AWAY_SECONDS = 2.0
-
-
-class Special(Whole):
-    """With more lines in ``[firewall]``, another start, other options."""
-
-    def __init__(
-        self,
-        network: Topology,
-        directory: Path,
-        *,
-        more: Sequence[str] = (),
-        prefix: Sequence[str] = (),
-        options: Sequence[str] = (),
-        ttl: int = 20,
-        one_shot: bool = False,
-    ) -> None:
-        self.more, self.prefix, self.options = more, tuple(prefix), tuple(options)
-        super().__init__(network, directory, ttl=ttl, one_shot=one_shot)
-
-    def _gate_lines(self, ttl: int, *, one_shot: bool) -> list[str]:
-        return [*super()._gate_lines(ttl, one_shot=one_shot), *self.more]
-
-    def let_in(self, address: str) -> None:
-        """The attacker's machine is an honest admin's for once: it knocks until it is let in."""
-        host = self.network.attacker
-
-        def came_in() -> bool:
-            self.knock(host, address)
-            try:
-                connect(host, address, timeout=0.15).close()  # soon, for who measures
-            except TimeoutError:
-                return False
-            return True
-
-        until(came_in, 10)
-
-    def tell_status(self) -> dict[str, Any]:
-        """What ``hyperion-server status --json`` says."""
-        command = [str(Path(sys.executable).with_name("hyperion-server")), "status", "--json"]
-        text = self.network.server.run(
-            "env", f"HYPERION_HOME={self.directory}", *command, "-c", str(self.directory / "server.toml"), check=False
-        )
-        found: dict[str, Any] = json.loads(text)
-        return found
 
 
 @pytest.fixture(scope="module")
