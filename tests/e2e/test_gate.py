@@ -7,14 +7,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 
 import pytest
 
-from hyperion.proto.control_knockd import Admitted, KnockCounts
+from hyperion.proto.control_knockd import Admitted, KnockCounts, Revoke
 from tests.helpers.gate import SCANS, SYN, connect, gets_in, scan, udp_scan, until
-from tests.helpers.gated import ECHO_PORT, Gated, PacketsOut, Transfer, gated
+from tests.helpers.gated import ECHO_PORT, Gated, PacketsOut, Transfer, gated, percentiles
 from tests.helpers.knockd_process import PORT, KnockdProcess, elements, send
 from tests.helpers.mutations import mutated
 from tests.helpers.netns import Host, Topology, topology
@@ -251,44 +250,35 @@ print(sent)
 """
 
 
-def is_for(source: str, admitted: Admitted) -> bool:
-    """Whether it was this one that was let in."""
-    return admitted.source == source
-
-
 @pytest.mark.parametrize(
     ("rate", "seconds"), [(5_000, 4), pytest.param(50_000, 60, marks=pytest.mark.long)], ids=["short", "long"]
 )
 @pytest.mark.timeout(240)
 def test_a_flood_costs_a_running_tunnel_nothing(server: Gated, network: Topology, rate: int, seconds: int) -> None:
-    """... and 99 of 100 honest knocks, one a second, open within a second."""
-    target, out = network.server.ipv4, PacketsOut(network.server, network.attacker.ipv4)
-    _, port = server.client(network.admin, target)
-    sources = [f"10.77.1.{number}" for number in (3, 4)]  # a grant younger than a second is not renewed
-    for source in sources:
-        network.admin.ip("address", "add", f"{source}/24", "dev", "eth0")
-    took, late = [], 0
-    try:
-        with Transfer(network.admin, port) as transfer:
-            command = (sys.executable, "-c", FLOOD, target, str(rate), str(seconds + 1))
-            flood = network.attacker.popen(*command, stdout=subprocess.PIPE, text=True)
-            for number in range(seconds):
-                began = time.monotonic()
-                server.knock(network.admin, target, source=sources[number % 2])
-                try:
-                    server.knockd.expect(Admitted, partial(is_for, sources[number % 2]), timeout=1.0)
-                except TimeoutError:
-                    late += 1
-                took.append(time.monotonic() - began)
-                time.sleep(max(0.0, began + 1 - time.monotonic()))
-            sent = int(flood.communicate(timeout=60)[0])
-    finally:
-        for source in sources:
-            network.admin.ip("address", "delete", f"{source}/24", "dev", "eth0")
-    took.sort()
+    """... and of the honest, who come once a second and knock as the client does, 99 of 100 are in within a second.
+
+    (What becomes of a single datagram in a flood is shown by knockd's own test.)
+    """
+    admin, target, out = network.admin, network.server.ipv4, PacketsOut(network.server, network.attacker.ipv4)
+    _, port = server.client(admin, target)
+    took, knocks = [], 0
+    with Transfer(admin, port) as transfer:
+        command = (sys.executable, "-c", FLOOD, target, str(rate), str(seconds + 1))
+        flood = network.attacker.popen(*command, stdout=subprocess.PIPE, text=True)
+        for _ in range(seconds):
+            began = time.monotonic()
+            server.knockd.send(Revoke(admin.ipv4))
+            time.sleep(0.1)
+            dial = server.dial(admin, server.target)
+            assert dial.reason is None
+            took.append(sum(step.milliseconds for step in dial.steps if step.name in ("knock", "connect")) / 1_000)
+            knocks += dial.knocks
+            time.sleep(max(0.0, began + 1 - time.monotonic()))
+        sent = int(flood.communicate(timeout=60)[0])
+    late = sum(each > 1 for each in took)
     print(
-        f"{sent} knock-shaped packets in {seconds} s: {late} of {seconds} honest knocks late, p50 "
-        f"{took[len(took) // 2] * 1e3:.1f} ms, worst {took[-1] * 1e3:.1f} ms; {transfer.sent >> 10} KiB as sent"
+        f"{sent} knock-shaped packets in {seconds} s: {late} of {seconds} dials late, {percentiles(took)} from the "
+        f"first of {knocks} knocks to the connection; {transfer.sent >> 10} KiB as sent"
     )
     assert late <= seconds // 100
     assert out.count() == 0
