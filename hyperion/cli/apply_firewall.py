@@ -34,6 +34,7 @@ _LOOSE = Path("/proc/sys/net/netfilter/nf_conntrack_tcp_loose")
 
 REASONS = {
     "no-proof": "nobody got in",
+    "changed": "somebody changed the rules before they were proven",
     "abandoned": "it was interrupted",
     "command-gone": "its command was killed",
     "killed": "the trial was told to end",

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable
 
 from hyperion.errors import ConfigError, TemporaryError, UsageError
-from hyperion.proto.control import Message, SessionOpened
+from hyperion.proto.control import Message, Ready, SessionOpened
 from hyperion.proto.control_knockd import Admitted, Held, Hold
 from hyperion.proto.operator import Done, HoldGuardRequest, Proof, ProofRequest
 
@@ -39,12 +39,18 @@ class Proofs:
         self._knocks: deque[tuple[str, float]] = deque(maxlen=MAX_REMEMBERED)
         self._sessions: deque[tuple[str, int, float]] = deque(maxlen=MAX_REMEMBERED)
         self._waiting: list[asyncio.Future[None]] = []
+        self._held_until = 0.0
 
     def heard(self, message: Message) -> None:
         """What knockd says."""
         match message:
             case Admitted(source=source):
                 self._knocks.append((source, self._clock()))
+            case Ready():
+                # It has just started, maybe in the middle of a trial of which only its predecessor knew.
+                left = self._held_until - self._clock()
+                if self._tell is not None and 0 < left <= MAX_HOLD_SECONDS:
+                    self._tell(Hold(left))
             case Held():
                 for waiting in self._waiting:
                     if not waiting.done():
@@ -66,8 +72,9 @@ class Proofs:
             raise ConfigError("knocking is off here", hint="set [knock] enabled = true, and restart the server")
         if not (math.isfinite(request.seconds) and 0 <= request.seconds <= MAX_HOLD_SECONDS):
             raise UsageError(f"a guard is held for 0 to {MAX_HOLD_SECONDS:g} s")
+        self._held_until = self._clock() + request.seconds
         if not self._runs():
-            # Its successor takes what it finds for right.
+            # Its successor is told as soon as it is there.
             return Done()
         waiting = asyncio.get_running_loop().create_future()
         self._waiting.append(waiting)

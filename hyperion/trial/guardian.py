@@ -27,7 +27,7 @@ from hyperion.proto.trial import (
 )
 from hyperion.trial.connections import Connection, established, list_connections, listening_ports, parse_address
 from hyperion.trial.conntrack import take_over
-from hyperion.trial.plan import Plan, difference, make_plan, others, undo
+from hyperion.trial.plan import Plan, Snapshot, difference, make_plan, others, take_snapshot, undo
 from hyperion.trial.record import Record, RecordFile
 from hyperion.trial.witness import Witness, judge
 
@@ -63,6 +63,8 @@ class Guardian:
         self._tell = tell
         self._old: dict[Connection, str] | None = None
         self._strangers = 0
+        #: What the new rules look like, in nft's own words.
+        self._loaded: Snapshot | None = None
         self._verdict: asyncio.Future[Verdict] = asyncio.get_running_loop().create_future()
 
     async def run(self) -> None:
@@ -109,9 +111,23 @@ class Guardian:
             return NotConfirmed("this login is older than the new rules", "log in anew, beside this, and confirm there")
         if connection not in established():
             return NotConfirmed("there is no such connection")
-        if not self._decide(Verdict("login", str(connection.remote))):
-            return NotConfirmed("it is over already")
+        if not self._prove("login", str(connection.remote)):
+            return NotConfirmed("it is over already, or somebody changed the new rules")
         return Confirmed()
+
+    def _prove(self, by: str, source: str) -> bool:
+        """Somebody got in; whether that is the verdict. It says nothing of rules that are not there any more."""
+        if not self._in_force():
+            self.end("changed")
+            return False
+        return self._decide(Verdict(by, source))
+
+    def _in_force(self) -> bool:
+        """Whether what was loaded is still there: a guard that did not hear of us may have put back the old rules."""
+        try:
+            return self._loaded is not None and difference(self._nft, self._loaded) is None
+        except FirewallError:
+            return False
 
     def _decide(self, verdict: Verdict) -> bool:
         """The first word counts."""
@@ -128,6 +144,7 @@ class Guardian:
             return
         try:
             self._nft.load(plan.load)
+            self._loaded = take_snapshot(self._nft, self._order.table)
         finally:
             # After the load: what began in between is taken for old, which costs its owner one more login.
             self._old = list_connections()
@@ -172,7 +189,7 @@ class Guardian:
                     self._tell(Seen(source, what))
                 told |= judgement.half
                 if judgement.proven_by is not None:
-                    self._decide(Verdict("knock", judgement.proven_by))
+                    self._prove("knock", judgement.proven_by)
                     return
             await asyncio.sleep(POLL_SECONDS)
 

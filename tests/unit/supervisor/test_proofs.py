@@ -3,7 +3,7 @@ import asyncio
 import pytest
 
 from hyperion.errors import ConfigError, TemporaryError, UsageError
-from hyperion.proto.control import Message, SessionOpened
+from hyperion.proto.control import Message, Ready, SessionOpened
 from hyperion.proto.control_knockd import Admitted, GateState, Held, Hold
 from hyperion.proto.operator import Done, HoldGuardRequest, Proof, ProofRequest
 from hyperion.supervisor import proofs as proofs_module
@@ -57,6 +57,22 @@ async def test_without_a_knockd_there_is_nobody_to_hold() -> None:
     knockd = Knockd()
     knockd.runs = False
     assert await knockd.proofs.hold(HoldGuardRequest(1.0)) == Done()
+    assert knockd.told == []
+
+
+@pytest.mark.parametrize("runs", [True, False])
+async def test_a_knockd_that_starts_meanwhile_is_told(runs: bool) -> None:
+    """Else it takes the old rules for right, and puts them back over those that are on trial."""
+    knockd = Knockd()
+    knockd.runs = runs
+    await knockd.proofs.hold(HoldGuardRequest(30.0))
+    knockd.told.clear()
+    knockd.runs, knockd.now = True, knockd.now + 10.0
+    knockd.proofs.heard(Ready(7))
+    assert knockd.told == [Hold(20.0)]
+    await knockd.proofs.hold(HoldGuardRequest(0.0))
+    knockd.told.clear()
+    knockd.proofs.heard(Ready(8))
     assert knockd.told == []
 
 

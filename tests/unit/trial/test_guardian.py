@@ -148,6 +148,23 @@ async def test_a_new_login_commits_and_nothing_else_does(tmp_path: Path) -> None
     assert trial.nft.ours == NEW
 
 
+@pytest.mark.parametrize("by", ["knock", "login"])
+async def test_rules_that_are_not_there_any_more_are_not_proven(tmp_path: Path, by: str) -> None:
+    """A guard that was just starting put the old ones back: whoever gets in comes through those."""
+    trial = Trial(tmp_path)
+    task = await trial.loaded()
+    trial.nft.ours = OLD
+    if by == "login":
+        assert isinstance(trial.guardian.confirm(REQUEST), NotConfirmed)
+    else:
+        trial.witness.knocks.append(Knock("192.0.2.7", time.time()))
+        trial.witness.sessions.append(Session("192.0.2.7", 1, time.time()))
+    async with asyncio.timeout(5):
+        await task
+    assert trial.told[-1] == RolledBack("changed", True)
+    assert trial.nft.ours == OLD
+
+
 async def test_what_is_refused_changes_nothing(tmp_path: Path) -> None:
     trial = Trial(tmp_path)
     trial.witness.refusal = "knocking is off here"
