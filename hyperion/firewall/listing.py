@@ -4,6 +4,7 @@ Knows nft's JSON. Judges a table that an operator may have loaded or changed, so
 holes, and leaves alone what else there is.
 """
 
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -14,6 +15,9 @@ from hyperion.firewall.ruleset import KEEP_PORT_COMMENT, Ruleset
 
 Json = dict[str, Any]
 _VERDICTS = frozenset({"accept", "drop", "jump", "goto", "queue", "return", "reject"})
+_WITHOUT_EFFECT = frozenset({"counter", "log", "limit"})
+#: As nft's text has it: of a table, not of one of its sets.
+_DORMANT = re.compile(r"^\tflags\b.*\bdormant\b", re.MULTILINE)
 
 
 class Listing:
@@ -62,7 +66,7 @@ class Listing:
 
     def complaints(self, rules: Ruleset) -> list[str]:
         """Why this table is no gate for ``rules``; empty if it is one. Further rules of the operator are welcome,
-        unless they accept everything."""
+        unless they accept everything, or everybody at the tunnel port."""
         found = [
             f"set {name} is missing, or of another kind"
             for name, kind in ((rules.set, "ipv4_addr"), (rules.set6, "ipv6_addr"))
@@ -78,6 +82,8 @@ class Listing:
             if not any(_opens(rule, rules, name) for rule in inside)
         ]
         found += ["a rule accepts everything" for rule in inside if _accepts_all(rule)]
+        port = rules.tunnel_port
+        found += [f"a rule opens port {port} to everybody" for rule in inside if _lets_everybody_in(rule, port)]
         return found
 
     def _elements(self, rules: Ruleset) -> Iterable[Any]:
@@ -85,6 +91,11 @@ class Listing:
             for element in self._sets.get(name, {}).get("elem", ()):
                 # An element with a timeout is {"elem": {...}}, one without is just its value.
                 yield element["elem"] if isinstance(element, dict) and "elem" in element else element
+
+
+def is_dormant(text: str) -> bool:
+    """Whether the table is switched off: its rules are there and do nothing. nft 1.0.6 says so in text only."""
+    return _DORMANT.search(text) is not None
 
 
 def _is_timed_set(found: Json, kind: str) -> bool:
@@ -124,4 +135,39 @@ def _port(rule: Json) -> int | None:
 
 def _accepts_all(rule: Json) -> bool:
     kinds = {key for part in _expressions(rule) for key in part}
-    return "accept" in kinds and not kinds - _VERDICTS - {"counter", "log", "limit"}
+    return "accept" in kinds and not kinds - _VERDICTS - _WITHOUT_EFFECT
+
+
+def _lets_everybody_in(rule: Json, port: int) -> bool:
+    """Whether it accepts new connections at ``port`` and asks for nothing else, such as who sends them."""
+    parts = _expressions(rule)
+    kinds = {key for part in parts for key in part}
+    return {"accept", "match"} <= kinds <= _VERDICTS | _WITHOUT_EFFECT | {"match"} and all(
+        _holds_for_all(part["match"], port) for part in parts if "match" in part
+    )
+
+
+def _holds_for_all(match: Json, port: int) -> bool:
+    """Whether every first packet of a connection to TCP ``port`` passes, as far as that can be told."""
+    left, right = match.get("left"), match.get("right")
+    if not isinstance(left, dict) or match.get("op") not in ("==", "in"):
+        return False
+    if "&" in left:
+        return left["&"][0] == {"payload": {"protocol": "tcp", "field": "flags"}} and right == "syn"
+    if left.get("ct") == {"key": "state"}:
+        return _covers(right, "new")
+    if left.get("meta") == {"key": "l4proto"}:
+        return _covers(right, "tcp")
+    payload = left.get("payload", {})
+    return payload.get("field") == "dport" and payload.get("protocol") in ("tcp", "th") and _covers(right, port)
+
+
+def _covers(right: Any, wanted: str | int) -> bool:
+    """Whether ``wanted`` is among the values that a match names: one, a list, a set, a range."""
+    if isinstance(right, dict):
+        if (ends := right.get("range")) is not None and isinstance(wanted, int):
+            return bool(ends[0] <= wanted <= ends[1])
+        right = right.get("set", [])
+    if isinstance(right, list):
+        return any(_covers(one, wanted) for one in right)
+    return bool(right == wanted)

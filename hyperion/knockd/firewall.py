@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-from hyperion.firewall.listing import Listing
+from hyperion.firewall.listing import Listing, is_dormant
 from hyperion.firewall.nft import Backend, FirewallError, NoSuchObjectError
 from hyperion.firewall.ruleset import (
     SET_SIZE,
@@ -165,6 +165,8 @@ class Firewall:
         else:
             listing = self._list_json()
             complaints = listing.complaints(rules)
+            if is_dormant(live):
+                complaints.append("it is dormant, so its rules do nothing")
             grants = listing.grants(rules)
             if not complaints:
                 self._reference = live

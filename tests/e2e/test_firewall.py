@@ -15,7 +15,7 @@ from hyperion.firewall.listing import Listing
 from hyperion.firewall.nft import NoSuchObjectError, SetFullError
 from hyperion.firewall.nft_library import NftLibrary
 from hyperion.firewall.nft_program import NftProgram
-from hyperion.firewall.ruleset import Ruleset
+from hyperion.firewall.ruleset import Ruleset, ruleset_text
 from hyperion.knockd.firewall import Firewall, Outcome, TableMissingError, TableWrongError
 from tests.helpers.gate import TUNNEL_PORT, Inside, connect, gets_in, inside, service
 from tests.helpers.netns import Topology, topology
@@ -248,6 +248,27 @@ def test_the_operators_own_table_is_adopted_with_every_rule(network: Topology, b
     backend.load("flush ruleset")
     assert cautious.ensure() is Outcome.RESTORED_DELETED
     assert backend.list_text("table", "inet", "hyperion") == before
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        ("add table inet hyperion { flags dormant; }", "dormant"),
+        (f"insert rule inet hyperion input tcp dport {TUNNEL_PORT} accept", "to everybody"),
+        ("insert rule inet hyperion input ct state new accept", "to everybody"),
+    ],
+)
+def test_a_gate_that_stands_open_is_not_adopted(
+    network: Topology, backend: Inside, firewall: Firewall, change: str, complaint: str
+) -> None:
+    assert not gets_in(network.attacker, network.server.ipv4)
+    backend.load(change)
+    assert gets_in(network.attacker, network.server.ipv4)
+    with pytest.raises(TableWrongError, match=complaint):
+        Firewall(backend, RULES, may_install=False).ensure()
+    backend.load(ruleset_text(RULES))  # the operator's step: what print-firewall prints
+    assert Firewall(backend, RULES, may_install=False).ensure() is Outcome.ADOPTED
+    assert not gets_in(network.attacker, network.server.ipv4)
 
 
 def test_a_table_of_somebody_else_is_left_alone(network: Topology, backend: Inside) -> None:

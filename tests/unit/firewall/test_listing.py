@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from hyperion.firewall.listing import Listing
+from hyperion.firewall.listing import Listing, is_dormant
 from hyperion.firewall.nft import FirewallError
 from hyperion.firewall.ruleset import Ruleset
 from tests.helpers.fake_nft import objects
@@ -74,6 +74,65 @@ def test_a_gate_has_no_complaints() -> None:
 )
 def test_each_fault_is_found(change: str, complaint: str) -> None:
     assert listing(changed(change)).complaints(RULES) == [complaint]
+
+
+def at(right: Any, protocol: str = "tcp") -> dict[str, Any]:
+    return {"match": {"op": "==", "left": {"payload": {"protocol": protocol, "field": "dport"}}, "right": right}}
+
+
+def state(right: Any) -> dict[str, Any]:
+    return {"match": {"op": "in", "left": {"ct": {"key": "state"}}, "right": right}}
+
+
+FLAGS = {"&": [{"payload": {"protocol": "tcp", "field": "flags"}}, ["fin", "syn", "rst", "ack"]]}
+SYN = {"match": {"op": "==", "left": FLAGS, "right": "syn"}}
+L4 = {"match": {"op": "==", "left": {"meta": {"key": "l4proto"}}, "right": {"set": ["tcp", "udp"]}}}
+OFFICE = {"match": {"op": "==", "left": {"payload": {"protocol": "ip", "field": "saddr"}}, "right": "198.51.100.7"}}
+NOT_LO = {"match": {"op": "!=", "left": {"meta": {"key": "iifname"}}, "right": "lo"}}
+
+
+@pytest.mark.parametrize(
+    "matches",
+    [
+        [at(8443)],
+        [at(8443, "th")],
+        [at({"range": [8000, 9000]})],
+        [at({"set": [22, {"range": [8440, 8450]}]})],
+        [at(8443), state("new"), SYN],
+        [state(["established", "new"])],
+        [L4],
+    ],
+)
+def test_the_tunnel_port_is_open_to_nobody_else(matches: list[dict[str, Any]]) -> None:
+    rule = {"rule": {"chain": "input", "expr": [*matches, {"counter": {"packets": 0}}, {"accept": None}]}}
+    assert listing([*objects(RULES), rule]).complaints(RULES) == ["a rule opens port 8443 to everybody"]
+    rule["rule"]["expr"] = [*matches, {"drop": None}]
+    assert listing([*objects(RULES), rule]).complaints(RULES) == []
+
+
+@pytest.mark.parametrize(
+    "matches",
+    [
+        [at(22), state("new"), SYN],
+        [at({"range": [1, 1023]})],
+        [at("@ports")],
+        [at(8443), OFFICE],
+        [at(8443), NOT_LO],
+        [state("established")],
+        [state(["established", "related"])],
+        [{"match": {"op": "==", "left": {"meta": {"key": "iifname"}}, "right": "lo"}}],
+        [L4, at(9_100)],
+    ],
+)
+def test_other_ports_and_some_sources_are_the_operators_business(matches: list[dict[str, Any]]) -> None:
+    rule = {"rule": {"chain": "input", "expr": [*matches, {"accept": None}]}}
+    assert listing([*objects(RULES), rule]).complaints(RULES) == []
+
+
+def test_a_table_that_is_switched_off() -> None:
+    assert is_dormant("table inet hyperion {\n\tflags dormant\n\n\tset a {\n\t\tflags timeout\n\t}\n}\n")
+    assert is_dormant("table inet hyperion {\n\tflags owner,dormant\n}\n")
+    assert not is_dormant('table inet hyperion {\n\tcomment "dormant"\n\n\tset a {\n\t\tflags dormant\n\t}\n}\n')
 
 
 def test_consuming_grants_is_as_wanted_or_a_fault() -> None:
