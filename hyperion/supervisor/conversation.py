@@ -4,6 +4,7 @@ The union of each direction already refuses what no child of a kind may say; thi
 child.
 """
 
+import ipaddress
 from typing import Protocol
 
 from hyperion.channel import ChannelError
@@ -52,8 +53,9 @@ class WorkerConversation:
             case TunnelState() | Listeners():
                 if not self._tunnels:
                     raise ChannelError("it spoke of tunnels, but has none")
-            case SessionOpened(id=name):
+            case SessionOpened(id=name, source=source):
                 self._opened(name)
+                _check_address(source)
             case SessionClosed(id=name):
                 if name not in self._sessions:
                     raise ChannelError("it closed a session that it had not opened")
@@ -71,6 +73,14 @@ class WorkerConversation:
         if len(self._sessions) >= MAX_SESSIONS:
             raise ChannelError(f"it opened more than {MAX_SESSIONS} sessions")
         self._sessions.add(name)
+
+
+def _check_address(text: str) -> None:
+    """The gate and the trial of a ruleset reckon with it."""
+    try:
+        ipaddress.ip_address(text.partition("%")[0])
+    except ValueError:
+        raise ChannelError("it named a source that is no address") from None
 
 
 class HelperConversation:

@@ -20,8 +20,8 @@ STATE = TunnelState(0, 4, "refused", None)
 FAULT = Fault("x", 70)
 
 
-def opened(name: str) -> SessionOpened:
-    return SessionOpened(name, "192.0.2.9", 4711, "alice", None, 0.0)
+def opened(name: str, source: str = "192.0.2.9") -> SessionOpened:
+    return SessionOpened(name, source, 4711, "alice", None, 0.0)
 
 
 @pytest.mark.parametrize(
@@ -30,6 +30,7 @@ def opened(name: str) -> SessionOpened:
         (False, [Ready(7), BEAT, BEAT, FAULT]),
         (False, [FAULT]),
         (False, [Ready(7), opened("a"), opened("b"), SessionClosed("a"), opened("a"), SessionClosed("b")]),
+        (False, [Ready(7), opened("a", "::ffff:192.0.2.9"), opened("b", "fe80::1%eth0")]),
         (True, [STATE, STATE, Ready(7), STATE, BEAT, STATE, FAULT]),
     ],
 )
@@ -48,6 +49,7 @@ def test_in_turn(tunnels: bool, messages: list[WorkerToSupervisor]) -> None:
         ([Ready(7), STATE], "tunnels"),
         ([opened("a")], "before it was ready"),
         ([Ready(7), opened("a"), opened("a")], "twice"),
+        ([Ready(7), opened("a", "nowhere")], "no address"),
         ([Ready(7), SessionClosed("a")], "that it had not opened"),
         ([Ready(7), opened("a"), SessionClosed("a"), SessionClosed("a")], "that it had not opened"),
         ([FAULT, FAULT], "after it reported a fault"),
