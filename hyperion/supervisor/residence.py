@@ -115,7 +115,10 @@ def clean_up(directory: Path) -> bool:
         return False
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+        ours = _is_at(fd, directory / PID_FILE)
+    except OSError:
+        ours = False
+    if not ours:  # somebody lives there, or another one has cleaned up, and somebody may have moved in
         os.close(fd)
         return False
     Residence(directory, fd).leave()
@@ -163,10 +166,11 @@ def _take(directory: Path, title: str, owner: tuple[int, int] | None) -> int:
     while True:
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, SOCKET_MODE)
         try:
+            _check_plain(fd, path)
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if owner is not None:
                 os.fchown(fd, *owner)
-            if os.fstat(fd).st_nlink and os.path.samestat(os.fstat(fd), os.stat(path, follow_symlinks=False)):
+            if _is_at(fd, path):
                 return fd
         except BlockingIOError:
             if time.monotonic() >= deadline:
@@ -176,10 +180,22 @@ def _take(directory: Path, title: str, owner: tuple[int, int] | None) -> int:
             time.sleep(LOOK_SECONDS)
         except FileNotFoundError:
             pass  # removed just now: once more
-        except OSError:
+        except BaseException:
             os.close(fd)
             raise
         os.close(fd)
+
+
+def _check_plain(fd: int, path: Path) -> None:
+    """It is about to be emptied, and given away: it must be no other file under a second name."""
+    status = os.fstat(fd)
+    if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:
+        raise CannotCreateError(f"{path} is not a plain file of its own", hint="remove it")
+
+
+def _is_at(fd: int, path: Path) -> bool:
+    status = os.fstat(fd)
+    return bool(status.st_nlink) and os.path.samestat(status, os.stat(path, follow_symlinks=False))
 
 
 def _bind(sock: socket.socket, path: Path) -> None:

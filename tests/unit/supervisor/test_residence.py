@@ -1,5 +1,6 @@
 """The runtime directory: nobody else's, and one program at a time."""
 
+import fcntl
 import os
 import socket
 import stat
@@ -104,6 +105,7 @@ def test_of_many_that_start_at_once_one_stays(tmp_path: Path) -> None:
 
 def test_what_a_dead_program_left_is_no_hindrance(tmp_path: Path) -> None:
     code = f"""
+import fcntl
 import os
 from pathlib import Path
 from hyperion.supervisor.residence import Residence
@@ -126,6 +128,39 @@ def test_clean_up(tmp_path: Path) -> None:
     (tmp_path / PID_FILE).write_text("12345\n")
     assert clean_up(tmp_path)
     assert not tmp_path.exists()
+
+
+def test_clean_up_leaves_alone_who_has_moved_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two commands clean up, and a program starts between the first look of the second one and its lock."""
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / PID_FILE).write_text("12345\n")
+    flock, moved_in = fcntl.flock, list[Residence]()
+
+    def slow(fd: int, operation: int) -> None:
+        monkeypatch.undo()
+        assert clean_up(tmp_path / "run")
+        moved_in.append(Residence.enter(tmp_path / "run", "x"))
+        flock(fd, operation)
+
+    monkeypatch.setattr(fcntl, "flock", slow)
+    assert not clean_up(tmp_path / "run")
+    assert holder(tmp_path / "run") == os.getpid()
+    moved_in[0].leave()
+
+
+@pytest.mark.parametrize("kind", ["second name", "pipe"])
+def test_what_is_no_file_of_ours_is_not_written_to(tmp_path: Path, kind: str) -> None:
+    """Root starts where the service user may have laid something."""
+    victim = tmp_path / "victim"
+    victim.write_text("precious")
+    (tmp_path / "run").mkdir()
+    if kind == "pipe":
+        os.mkfifo(tmp_path / "run" / PID_FILE)
+    else:
+        os.link(victim, tmp_path / "run" / PID_FILE)
+    with pytest.raises(CannotCreateError, match="not a plain file"):
+        Residence.enter(tmp_path / "run", "x")
+    assert victim.read_text() == "precious"
 
 
 def test_a_link_is_not_followed(tmp_path: Path) -> None:
@@ -183,6 +218,7 @@ def test_the_user_that_we_become_gets_there(tmp_path: Path, monkeypatch: pytest.
     assert mode(tmp_path / "run") == 0o755
     for residence in (shared, own):
         code = f"""
+import fcntl
 import os
 os.setresgid({NOBODY}, {NOBODY}, {NOBODY}); os.setresuid({NOBODY}, {NOBODY}, {NOBODY})
 open({str(residence.directory / "mine")!r}, "w").close(); os.unlink({str(residence.directory / "mine")!r})
