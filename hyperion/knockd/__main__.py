@@ -110,15 +110,23 @@ async def _work(channel: Control, config: KnockdConfig) -> int:
 
 async def _obey(channel: Control, knockd: Knockd, guard: Guard) -> int:
     """Until told to stop, or the supervisor is gone, or says what may not be said now."""
+    holds: set[asyncio.Task[None]] = set()
     while (message := await channel.receive()) is not None:
         if isinstance(message, Revoke):
             knockd.door.revoke(message.source)
         elif isinstance(message, Hold):
-            guard.hold(message.seconds)
-            _sender(channel)(Held())
+            # A task: nftables may hang, and orders are heard all the same.
+            task = asyncio.create_task(_hold(channel, guard, message.seconds))
+            holds.add(task)
+            task.add_done_callback(holds.discard)
         else:
             return EXIT_OK if isinstance(message, Stop) else EXIT_BUG
     return EXIT_OK
+
+
+async def _hold(channel: Control, guard: Guard, seconds: float) -> None:
+    await guard.hold(seconds)
+    _sender(channel)(Held())
 
 
 async def _beat(channel: Control) -> None:

@@ -68,6 +68,7 @@ class Guard:
         self._restored_at: deque[float] = deque()
         self._faults = 0
         self._held_until = -math.inf
+        self._holding = asyncio.Lock()
         self._noticed = asyncio.Event()
         self._state: tuple[bool, str | None] | None = None
         self._reported: tuple[bool, str | None] | None = None
@@ -92,11 +93,14 @@ class Guard:
             if watch is not None:
                 loop.remove_reader(watch.fileno())
 
-    def hold(self, seconds: float) -> None:
+    async def hold(self, seconds: float) -> None:
         """The operator changes the table himself (``apply-firewall``): restore nothing for so long, then adopt what is
-        there. 0: he is done. Called on the loop."""
-        self._held_until = self._clock() + min(seconds, MAX_HOLD_SECONDS)
-        self._firewall.look_anew()
+        there. 0: he is done. Returns when no restoration is under way any more; the loop goes on meanwhile."""
+        until = self._clock() + min(seconds, MAX_HOLD_SECONDS)
+        self._held_until = max(self._held_until, until)
+        async with self._holding:  # one after the other: the last word counts
+            await asyncio.to_thread(self._firewall.look_anew)
+            self._held_until = until
         self._noticed.set()
 
     def look(self) -> float:

@@ -1,6 +1,8 @@
 import asyncio
 import contextlib
 import socket
+import threading
+import time
 
 import pytest
 
@@ -188,21 +190,44 @@ async def test_a_message_wakes_it_and_the_end_takes_the_reader_away(nft: FakeNft
     kernels.close()
 
 
-def test_while_the_operator_is_at_work_nothing_is_restored_and_then_his_table_is_adopted(
+async def test_while_the_operator_is_at_work_nothing_is_restored_and_then_his_table_is_adopted(
     nft: FakeNft, guard: Guard, logged: list[tuple[str, str | None]]
 ) -> None:
     guard.look()
-    guard.hold(90)
+    await guard.hold(90)
     nft.table = None
     assert guard.look() == 90
     nft.table = "his own"
     nft.now += 60
     assert guard.look() == 30
-    guard.hold(0)
+    await guard.hold(0)
     assert guard.look() == 0
     assert logged == []
     nft.table = "edited"
     guard.look()
     assert nft.table == "his own"
-    guard.hold(1e9)
+    await guard.hold(1e9)
     assert guard.look() == MAX_HOLD_SECONDS
+
+
+async def test_an_operator_who_asks_while_nftables_hangs_does_not_hold_up_the_loop(nft: FakeNft, guard: Guard) -> None:
+    guard.look()
+    hangs, goes_on, list_text = threading.Event(), threading.Event(), nft.list_text
+
+    def hang(*what: str) -> str:
+        hangs.set()
+        goes_on.wait(10)
+        return list_text(*what)
+
+    nft.list_text = hang  # type: ignore[method-assign]
+    looking = asyncio.create_task(asyncio.to_thread(guard.look))
+    await asyncio.to_thread(hangs.wait, 10)
+    began = time.monotonic()
+    holding = asyncio.create_task(guard.hold(90))
+    done = asyncio.create_task(guard.hold(0))
+    await asyncio.sleep(0.05)
+    assert time.monotonic() - began < 5
+    assert not holding.done()  # what it is in the middle of may be a restoration
+    goes_on.set()
+    await asyncio.gather(looking, holding, done)
+    assert guard.look() == 0
