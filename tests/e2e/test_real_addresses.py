@@ -21,24 +21,33 @@ pytestmark = [pytest.mark.root, pytest.mark.needs("ip", "nft")]
 
 DEVICE = "hyperion0"
 
+#: Clients of the test that runs, which end with it also if it fails.
+_started: list[Program] = []
+
 
 @pytest.fixture
 def gate(tmp_path: Path) -> Iterator[Gated]:
     with topology() as network, gated(network, tmp_path) as made:
         # What is compared at the end holds still from here on: no address looks for a namesake any more.
         until(lambda: "tentative" not in network.admin.ip("-6", "address"))
-        yield made
+        try:
+            yield made
+        finally:
+            while _started:
+                _started.pop().end()
 
 
 def start(gate: Gated, address: str, *options: str) -> Program:
     """``hyperion-client tun`` on the admin's machine."""
     file = gate.client_file(address)
     command = [*program("client"), "tun", "--config", str(file), "--log-format", "json", *options]
-    return Program(
+    running = Program(
         "hyperion-client",
         gate.network.admin.command(*command),
         environment={"HYPERION_HOME": str(gate.directory / "home")},
     )
+    _started.append(running)
+    return running
 
 
 def routes(gate: Gated, address: str, *options: str) -> str:
