@@ -100,13 +100,13 @@ class Gatekeeper:
 
     async def reload(self, old: ServerConfig, new: ServerConfig) -> list[str]:
         """Names of the keys that differ. If knockd knows one of them, another knockd takes its place: no tunnel
-        notices, and for about half a second no knock is heard."""
+        notices, and for about half a second no knock is heard. One that was given up is tried again."""
         changed = changed_settings(old, new)
         if old.firewall.close_behind != new.firewall.close_behind:
             self.gate.close_behind = new.firewall.close_behind
             changed.append("firewall.close_behind")
-        if set(changed) - {"firewall.close_behind"}:
-            assert self._crew is not None
+        assert self._crew is not None
+        if set(changed) - {"firewall.close_behind"} or NAME not in self._crew.helpers:
             self.gate.port, self.gate.one_shot = new.knock.port or self._tunnel_port, new.firewall.one_shot
             await self._crew.replace_helper(self._spec(new))
         return changed

@@ -39,6 +39,7 @@ class FakeCrew:
         self.specs: list[Spec] = []
         self.told: list[tuple[str, Message]] = []
         self.leaving = False
+        self.helpers = ["knockd"]
 
     def add(self, spec: Spec) -> None:
         self.specs.append(spec)
@@ -175,6 +176,13 @@ async def test_a_reload_starts_knockd_anew_where_it_must(
     assert rig.crew.specs[1] != rig.crew.specs[0]
     assert rig.keeper.gate.port == new.knock.port
     assert rig.keeper.gate.one_shot == new.firewall.one_shot
+
+
+async def test_a_reload_tries_a_knockd_again_that_was_given_up(rig: Rig, config: ServerConfig) -> None:
+    """What kept it from starting, a full disk or a wrong owner, may be mended by now."""
+    rig.crew.helpers.clear()
+    assert await rig.keeper.reload(config, config) == []
+    assert len(rig.crew.specs) == 2
 
 
 async def test_other_changes_are_no_business_of_knockd(rig: Rig, config: ServerConfig) -> None:
