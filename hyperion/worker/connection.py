@@ -34,6 +34,7 @@ from hyperion.proto.yamux.events import (
 )
 from hyperion.proto.yamux.frame import HEADER_BYTES, GoAwayCode
 from hyperion.proto.yamux.stream import YamuxStream
+from hyperion.worker import turn
 from hyperion.worker.buffers import TUNNEL_READ_BYTES, local_buffer, plain_buffer, record_buffer, tunnel_buffer
 from hyperion.worker.outlet import Outlet
 from hyperion.worker.scheduler import Scheduler
@@ -309,7 +310,7 @@ class TunnelConnection(asyncio.BufferedProtocol):
         """Write at the end of this turn of the loop: all small frames of one turn share one record."""
         if not self._flush_scheduled:
             self._flush_scheduled = True
-            self.loop.call_soon(self._flush)
+            turn.at_end(self._flush)
 
     def _flush(self) -> None:
         self._flush_scheduled = False

@@ -14,6 +14,8 @@ import sys
 from abc import ABC, abstractmethod
 from typing import Final, Protocol
 
+from hyperion.worker import turn
+
 #: What to wait for, and what is there; the values are those of epoll.
 READ: Final = 1
 WRITE: Final = 4
@@ -48,7 +50,8 @@ class Poller(ABC):
     def __init__(self) -> None:
         self._watched: dict[int, Watched] = {}
 
-    def open(self) -> None:  # noqa: B027 - most take nothing beforehand
+    @abstractmethod
+    def open(self) -> None:
         """Take from the system what it takes, now and not with the first socket. Raises OSError."""
 
     def watch(self, number: int, watched: Watched, interest: int) -> None:
@@ -80,6 +83,7 @@ class Poller(ABC):
     def _serve(self, events: list[tuple[int, int]]) -> None:
         """Tell those who wait for these descriptors. Hot path: one turn's events in one call."""
         watched = self._watched
+        ours = turn.begin()
         for number, ready in events:
             who = watched.get(number)
             if who is None:
@@ -91,6 +95,8 @@ class Poller(ABC):
                 context = {"message": "serving a local socket failed", "exception": error}
                 asyncio.get_running_loop().call_exception_handler(context)
                 who.on_fault()
+        if ours:
+            turn.end()
 
 
 class LoopPoller(Poller):
@@ -99,6 +105,9 @@ class LoopPoller(Poller):
     def __init__(self, limit: int | None = SELECT_LIMIT) -> None:
         super().__init__()
         self._limit = limit
+
+    def open(self) -> None:
+        """There is nothing to take."""
 
     def _set(self, number: int, interest: int, *, known: bool) -> None:
         if self._limit is not None and not known and len(self._watched) >= self._limit:
