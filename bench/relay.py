@@ -27,6 +27,7 @@ class End(asyncio.Protocol):
     def __init__(self, other: "End | None" = None) -> None:
         self.transport: asyncio.Transport | None = None
         self.other = other
+        self.ended = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)  # uvloop's own class, which asyncio's does not know
@@ -36,9 +37,14 @@ class End(asyncio.Protocol):
         self._other_transport().write(data)
 
     def eof_received(self) -> bool:
+        assert self.other is not None
+        self.ended = True
         other = self._other_transport()
         if not other.is_closing():
             other.write_eof()
+        if self.other.ended:  # both ways: nobody else would close them
+            other.close()
+            return False
         return True  # half-close: the other direction lives on
 
     def pause_writing(self) -> None:
