@@ -2,8 +2,8 @@
 
 Needs root: it moves into a network namespace of its own first, so nothing of this machine's network is touched. All
 ways take turns. Shown beside them: the mirror alone (the service listens behind ``tund``, there is no tunnel), and
-sshuttle and wireguard-go where they are installed (``pip install sshuttle``; ``go install
-golang.zx2c4.com/wireguard@latest`` and ``wg`` for its keys); what is missing is said, not counted as a failure.
+wireguard-go where it is installed (``go install golang.zx2c4.com/wireguard@latest``, and ``wg`` for its keys); if it is
+missing, that is said and not counted as a failure.
 """
 
 import argparse
