@@ -14,6 +14,7 @@ import pytest
 
 from hyperion.knockd.capture import CaptureSocket, open_capture
 from hyperion.proto.ip import UdpDatagram, parse_udp
+from hyperion.socket_filter import DROP_ALL, attach, detach
 from tests.helpers.netns import Topology, topology
 from tests.helpers.packets import ipv4, ipv6, udp, whole_ipv4, whole_ipv6
 
@@ -245,6 +246,15 @@ def test_nothing_unfiltered_is_heard_while_opening(network: Topology) -> None:
     finally:
         stop.set()
         thread.join()
+
+
+def test_the_filter_is_there_to_stay(ear: Ear) -> None:
+    """Also for whoever takes over knockd, which keeps the right to change filters."""
+    for sock in ear.sockets:
+        with socket.socket(fileno=os.dup(sock.fileno())) as same:
+            for change in (detach, lambda same: attach(same, DROP_ALL)):
+                with pytest.raises(PermissionError):
+                    change(same)
 
 
 def test_a_full_queue_is_told_and_hearing_goes_on(ear: Ear, network: Topology) -> None:
