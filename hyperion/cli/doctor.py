@@ -13,7 +13,8 @@ import msgspec
 from hyperion.cli.loading import client_path, load_client_config, terminal_prompt
 from hyperion.cli.output import say
 from hyperion.config import ClientConfig, KnockSettings, Secrets, ServerEntry
-from hyperion.config.forward import require_server
+from hyperion.config.client import read_client
+from hyperion.config.forward import require_name
 from hyperion.errors import ConfigError, TemporaryError, one_line
 from hyperion.loop import run
 from hyperion.privileges import disable_core_dumps
@@ -122,7 +123,10 @@ class DoctorDocument(msgspec.Struct):
 def run_doctor(config_file: Path | None, names: Sequence[str], *, as_json: bool, timeout: float, probe: Probe) -> int:
     """Probes the servers called ``names`` (all if there are none), each step within ``timeout`` seconds."""
     disable_core_dumps()
-    config = load_client_config(client_path(config_file), Secrets(terminal_prompt()))
+    path = client_path(config_file)
+    for name in names:  # first: nobody is asked for a secret in vain
+        require_name([section.name for section in read_client(path).server], name, path)
+    config = load_client_config(path, Secrets(terminal_prompt()))
     servers = _chosen(config, names)
 
     async def ask(server: ServerEntry) -> Report:
@@ -133,8 +137,6 @@ def run_doctor(config_file: Path | None, names: Sequence[str], *, as_json: bool,
 
 def _chosen(config: ClientConfig, names: Sequence[str]) -> list[ServerEntry]:
     """In the order of the file, whatever the order of ``names``."""
-    for name in names:
-        require_server(config, name)
     if not config.servers:
         raise ConfigError(f"{config.path}: [[server]]: expected at least one, got none")
     return [server for server in config.servers if not names or server.name in names]

@@ -17,7 +17,9 @@ from hyperion.cli.loading import client_path, controlling_terminal_prompt, load_
 from hyperion.cli.quick_nc import running, through_running
 from hyperion.cli.stdio import open_missing
 from hyperion.config import ClientConfig, Secrets, ServerEntry
-from hyperion.config.forward import require_server
+from hyperion.config.client import read_client
+from hyperion.config.forward import require_name
+from hyperion.config.outline import ClientOutline, outline_client
 from hyperion.errors import NotRunningError, TemporaryError, UsageError
 from hyperion.loop import run
 from hyperion.privileges import disable_core_dumps
@@ -47,19 +49,21 @@ def run_nc(config_file: Path | None, server: str, port: int, *, fdpass: bool = F
         )
     disable_core_dumps()
     secrets = Secrets(controlling_terminal_prompt())
-    config = load_client_config(client_path(config_file), secrets)
+    path = client_path(config_file)
+    name = find_server(outline_client(path, read_client(path)), server)  # first: nobody is asked for a secret in vain
+    config = load_client_config(path, secrets)
     secrets.stop_asking()
-    entry = find_server(config, server)
+    entry = next(entry for entry in config.servers if entry.name == name)
     return run(lambda: through_own_tunnel(config, entry, port))
 
 
-def find_server(config: ClientConfig, name: str) -> ServerEntry:
-    """By the same rules as with a client that runs. Raises ``UsageError``."""
-    known = [Meeting(entry.name, "", (str(entry.virtual_ip), entry.endpoint.host)) for entry in config.servers]
+def find_server(outline: ClientOutline, name: str) -> str:
+    """What the file calls it, by the same rules as with a client that runs. Raises ``UsageError``."""
+    known = [Meeting(server.name, "", (str(server.virtual_ip), server.endpoint.host)) for server in outline.servers]
     found = matching(name, known)
     if not found:
-        require_server(config, name)
-    return config.servers[known.index(found[0])]
+        require_name([server.name for server in outline.servers], name, outline.path)
+    return found[0].name
 
 
 async def through_own_tunnel(config: ClientConfig, entry: ServerEntry, port: int) -> int:

@@ -18,7 +18,15 @@ from hyperion.cli.loading import client_path
 from hyperion.cli.output import say
 from hyperion.config.client import read_client
 from hyperion.config.outline import outline_client
-from hyperion.supervisor.plan import DEVICE_NAME, ROUTE_TABLE, RULE_PRIORITY, TUNNEL_MARK, host_route, resolve_hosts
+from hyperion.supervisor.plan import (
+    DEVICE_NAME,
+    ROUTE_TABLE,
+    RULE_PRIORITY,
+    TUNNEL_MARK,
+    host_route,
+    require_own_addresses,
+    resolve_hosts,
+)
 
 SCHEMA = "hyperion.print-routes/1"
 
@@ -49,6 +57,7 @@ def run_print_routes(config_file: Path | None, routing: Routing, *, down: bool, 
     outline = outline_client(path, read_client(path))  # also judges the names, which stand in the script
     hosts = {} if down else {server.name: server.endpoint.host for server in outline.servers}
     addresses = resolve_hosts(hosts)
+    require_own_addresses(addresses)  # as tun does: no route can tell such servers apart
     text = script(addresses, routing, down=down)
     if as_json:
         found = {name: list(own) for name, own in addresses.items()}

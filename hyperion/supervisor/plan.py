@@ -54,16 +54,9 @@ def real_plan(config: ClientConfig, addresses: Mapping[str, tuple[str, ...]], *,
 
     Raises ``ConfigError`` if two servers share an address: a packet to it could be for either.
     """
-    owner: dict[str, str] = {}
-    for name, own in addresses.items():
-        for address in own:
-            if owner.setdefault(address, name) != name:
-                raise ConfigError(
-                    f"{owner[address]} and {name} both have the address {address}",
-                    hint="fake addresses tell them apart: hyperion-client up",
-                )
+    require_own_addresses(addresses)
     routes = tuple(host_route(address) for own in addresses.values() for address in own) if apply else ()
-    versions = tuple(sorted({ip_address(address).version for address in owner}))
+    versions = tuple(sorted({ip_address(address).version for own in addresses.values() for address in own}))
     rule = RoutingRule(versions, TUNNEL_MARK, ROUTE_TABLE, RULE_PRIORITY) if apply else None
     return Plan(_device(config, routes, ROUTE_TABLE), dict(addresses), rule, TUNNEL_MARK)
 
@@ -77,6 +70,18 @@ def resolve_servers(config: ClientConfig) -> dict[str, tuple[str, ...]]:
 def resolve_hosts(hosts: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
     """The same for any hosts, by name."""
     return {name: _resolve(name, host) for name, host in hosts.items()}
+
+
+def require_own_addresses(addresses: Mapping[str, tuple[str, ...]]) -> None:
+    """Raises ``ConfigError`` if two servers share an address."""
+    owner: dict[str, str] = {}
+    for name, own in addresses.items():
+        for address in own:
+            if owner.setdefault(address, name) != name:
+                raise ConfigError(
+                    f"{owner[address]} and {name} both have the address {address}",
+                    hint="fake addresses tell them apart: hyperion-client up",
+                )
 
 
 def host_route(address: str) -> str:

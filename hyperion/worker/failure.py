@@ -121,7 +121,10 @@ def _unanswered(tried: Tried) -> tuple[str, str, str]:
     if not tried.knocks:
         return message, reason, "is the server up, and does its firewall let this address in?"
     sent = f"{tried.knocks} knocks" if tried.knocks > 1 else "a knock"
-    hint = "the server's log says which: HYP1002W if it heard the knock and refused it, nothing if it heard none"
+    hint = (
+        "the server's log says why: HYP1002W if it refused the knock, HYP1103E if its own firewall was in the way, "
+        "nothing if it heard none"
+    )
     return f"{message}: {sent} went out, and the port did not open", KNOCK_UNANSWERED, hint
 
 

@@ -1,6 +1,7 @@
 import asyncio
 import json
 from pathlib import Path
+from unittest.mock import Mock
 
 import msgspec
 import pytest
@@ -103,6 +104,14 @@ def test_unknown_name(config: Path) -> None:
     with pytest.raises(UsageError, match="no server wbe1") as caught:
         doctor(config, "wbe1", probe=probe_with())
     assert caught.value.hint == "did you mean web1?"
+
+
+def test_unknown_name_is_told_before_anybody_is_asked_for_a_secret(
+    config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hyperion.cli.doctor.load_client_config", Mock(side_effect=AssertionError("asked")))
+    with pytest.raises(UsageError, match="no server wbe1"):
+        doctor(config, "wbe1", probe=probe_with())
 
 
 def test_no_servers(config: Path) -> None:

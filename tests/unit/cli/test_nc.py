@@ -6,12 +6,14 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
 from hyperion.cli import nc
 from hyperion.cli.nc import find_server, run_nc
-from hyperion.config import ClientConfig, Secrets, load_client
+from hyperion.config.client import read_client
+from hyperion.config.outline import ClientOutline, outline_client
 from hyperion.errors import ConfigMissingError, NotRunningError, UnreachableError, UsageError
 from tests.helpers.config_files import client_text
 
@@ -24,19 +26,29 @@ def write_client(directory: Path, addr: str = "192.0.2.1:8443") -> Path:
 
 
 @pytest.fixture
-def config(tmp_path: Path) -> ClientConfig:
-    return load_client(write_client(tmp_path), Secrets(None))
+def outline(tmp_path: Path) -> ClientOutline:
+    path = write_client(tmp_path)
+    return outline_client(path, read_client(path))
 
 
 @pytest.mark.parametrize("name", ["web1", "WEB1", "web1.hyperion", "10.99.0.10"])
-def test_a_server_by_its_names(config: ClientConfig, name: str) -> None:
-    entry = find_server(config, name)
-    assert entry.name == "web1"
+def test_a_server_by_its_names(outline: ClientOutline, name: str) -> None:
+    assert find_server(outline, name) == "web1"
 
 
-def test_a_server_that_is_none(config: ClientConfig) -> None:
+def test_a_server_that_is_none(outline: ClientOutline) -> None:
     with pytest.raises(UsageError, match="no server web9"):
-        find_server(config, "web9")
+        find_server(outline, "web9")
+
+
+def test_a_name_that_is_none_is_told_before_anybody_is_asked_for_a_secret(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HYPERION_HOME", str(tmp_path))
+    monkeypatch.setattr(nc, "load_client_config", Mock(side_effect=AssertionError("asked")))
+    with pytest.raises(UsageError, match="no server wbe1") as caught:
+        run_nc(write_client(tmp_path), "wbe1", 22)
+    assert caught.value.hint == "did you mean web1?"
 
 
 def test_no_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -63,6 +63,22 @@ def test_it_needs_no_key(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert "2001:db8::7/128 dev hyperion0" in document["script"]
 
 
+def test_two_servers_at_one_address_are_refused_as_by_tun(tmp_path: Path) -> None:
+    """A second route to the same address would end the script half-way, without the rule."""
+    file = tmp_path / "hyperion.toml"
+    file.write_text(
+        'admin_static_key_file = "/none"\n'
+        + "".join(
+            f'[[server]]\nname = "{name}"\naddr = "192.0.2.1:{port}"\n'
+            'server_pubkey = "e06Qm75//kTEZaIgA31gjuNYl9Me+XLwf3SJLLD3PxM="\n'
+            for name, port in (("web1", 8443), ("db1", 8444))
+        )
+    )
+    with pytest.raises(ConfigError, match=r"web1 and db1 both have the address 192\.0\.2\.1"):
+        run_print_routes(file, PLAIN, down=False)
+    assert run_print_routes(file, PLAIN, down=True) == 0
+
+
 def test_a_name_writes_no_line_of_the_script(tmp_path: Path) -> None:
     file = tmp_path / "hyperion.toml"
     file.write_text(

@@ -53,6 +53,12 @@ def test_a_refusal_after_a_knock_says_what_it_means() -> None:
     assert "no closed gate" in (connect_failed(ConnectionRefusedError(), tried(knocks=1)).hint or "")
 
 
+def test_silence_after_a_knock_says_what_to_look_for() -> None:
+    """Each line of the server's log that there can be: also the one of a knock that was heard and right."""
+    hint = connect_failed(TimeoutError(), tried(knocks=1)).hint or ""
+    assert all(words in hint for words in ("HYP1002W", "HYP1103E", "nothing if it heard none"))
+
+
 @pytest.mark.parametrize(
     ("told", "reason"),
     [("bad-psk", "bad-psk"), ("handshake-timeout", "handshake-timeout"), ("truncated", "handshake-refused")],
