@@ -9,6 +9,7 @@ import asyncio
 import os
 import signal
 import socket
+import time
 from collections.abc import Callable
 
 import msgspec
@@ -20,6 +21,7 @@ from hyperion.events import DIAGNOSTIC, INTERNAL_ERROR
 from hyperion.firewall.backend import open_backend
 from hyperion.firewall.ruleset import Ruleset
 from hyperion.knockd.capture import CaptureSocket, open_capture
+from hyperion.knockd.door import Door
 from hyperion.knockd.firewall import Firewall
 from hyperion.knockd.guard import Guard
 from hyperion.knockd.late_backend import LateBackend
@@ -116,7 +118,7 @@ async def _obey(channel: Control, knockd: Knockd, guard: Guard) -> int:
             knockd.door.revoke(message.source)
         elif isinstance(message, Hold):
             # A task: nftables may hang, and orders are heard all the same.
-            task = asyncio.create_task(_hold(channel, guard, message.seconds))
+            task = asyncio.create_task(_hold(channel, guard, knockd.door, message.seconds))
             holds.add(task)
             task.add_done_callback(holds.discard)
         else:
@@ -124,8 +126,10 @@ async def _obey(channel: Control, knockd: Knockd, guard: Guard) -> int:
     return EXIT_OK
 
 
-async def _hold(channel: Control, guard: Guard, seconds: float) -> None:
+async def _hold(channel: Control, guard: Guard, door: Door, seconds: float) -> None:
     await guard.hold(seconds)
+    # Whoever tries new rules waits for a knock that went through them.
+    door.doubt(time.monotonic())
     _sender(channel)(Held())
 
 

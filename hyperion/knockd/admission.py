@@ -5,6 +5,7 @@ the firewall would not do. When it is full, nobody new gets in, and whoever is i
 """
 
 import enum
+import math
 from collections import Counter, OrderedDict
 from collections.abc import Mapping
 
@@ -54,6 +55,7 @@ class Admission:
         # All grants live equally long, so the order of their beginnings is the order of their ends.
         self._until: OrderedDict[str, float] = OrderedDict()
         self._per_group: Counter[bytes] = Counter()
+        self._doubted_at = -math.inf
 
     def __len__(self) -> int:
         return len(self._until)
@@ -68,7 +70,8 @@ class Admission:
         self.expired(now)
         until = self._until.get(source)
         if until is not None:
-            if now < until - self._ttl + self._renew_seconds:
+            began = until - self._ttl
+            if began > self._doubted_at and now < began + self._renew_seconds:
                 return Decision.FRESH
             self._set(source, now + self._ttl)
             return Decision.RENEW
@@ -78,6 +81,10 @@ class Admission:
             return Decision.GROUP_FULL
         self._set(source, now + self._ttl)
         return Decision.ADMIT
+
+    def doubt(self, now: float) -> None:
+        """Somebody may have changed the firewall: no grant given until now is too young to be renewed."""
+        self._doubted_at = now
 
     def until(self, source: str, now: float) -> float | None:
         """When the grant of ``source`` ends, ``None`` without one."""

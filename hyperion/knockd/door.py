@@ -76,6 +76,10 @@ class Door:
         """End the grant of ``source``; wins over an admission that still waits."""
         self._put(source, admit=False)
 
+    def doubt(self, now: float) -> None:
+        """The operator changed the firewall: the next knock of every source is put to it, however young its grant."""
+        self._admission.doubt(now)
+
     def expire(self, now: float) -> None:
         """Say whose grant has ended. The kernel ends it by itself."""
         for source in self._admission.expired(now):

@@ -23,6 +23,14 @@ def test_a_grant_begins_is_renewed_and_ends() -> None:
     assert admission.decide("192.0.2.1", 131) is Decision.ADMIT
 
 
+def test_after_a_doubt_no_grant_is_too_young_to_be_renewed() -> None:
+    admission = Admission(30)
+    assert admission.decide("192.0.2.1", 100) is Decision.ADMIT
+    admission.doubt(100.2)
+    assert admission.decide("192.0.2.1", 100.3) is Decision.RENEW
+    assert admission.decide("192.0.2.1", 100.4) is Decision.FRESH
+
+
 @pytest.mark.parametrize(("decision", "asks"), [(each, each.value in ("admit", "renew")) for each in Decision])
 def test_only_a_change_asks_the_firewall(decision: Decision, asks: bool) -> None:
     assert decision.asks_firewall is asks

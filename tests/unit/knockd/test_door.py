@@ -108,6 +108,17 @@ async def test_a_knock_again_renews() -> None:
         assert rig.firewall.calls == [("admit", "192.0.2.1")] * 2
 
 
+async def test_after_a_doubt_a_young_grant_is_put_to_the_firewall_again() -> None:
+    """Whoever tries new rules waits for a knock that went through them."""
+    async with running(FakeFirewall()) as rig:
+        assert rig.door.admit("192.0.2.1", 0.0) is None
+        await rig.states_reach(2)
+        rig.door.doubt(0.1)
+        assert rig.door.admit("192.0.2.1", 0.2) is None
+        await rig.states_reach(3)
+        assert rig.admitted == ["192.0.2.1"] * 2
+
+
 async def test_a_slow_firewall_holds_up_nobody_but_itself() -> None:
     firewall = FakeFirewall()
     firewall.open.clear()
