@@ -34,7 +34,8 @@ def obstacle() -> HyperionError | None:
         return UsageError(f"transparent mode needs {what} not installed", hint="pip install 'hyperion[tun]'")
     if not held(frozenset({Capability.NET_ADMIN})):
         return RefusedError(
-            "transparent mode needs CAP_NET_ADMIN", hint="start it as root, or with AmbientCapabilities=CAP_NET_ADMIN"
+            "transparent mode needs CAP_NET_ADMIN",
+            hint="start it as root, or give it that one capability (operations.md, transparent mode)",
         )
     return None
 
