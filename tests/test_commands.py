@@ -170,8 +170,8 @@ def furnish(home: Path, situation: str) -> None:
     if situation == NOTHING:
         return
     texts = {"hyperion.toml": client_text(home), "server.toml": server_text(home)}
-    for address in ("192.0.2.1:8443", "db1.example.com:443"):
-        texts["hyperion.toml"] = texts["hyperion.toml"].replace(address, f"127.0.0.1:{closed_port()}")
+    for host, address in (("127.0.0.1", "192.0.2.1:8443"), ("127.0.0.2", "db1.example.com:443")):
+        texts["hyperion.toml"] = texts["hyperion.toml"].replace(address, f"{host}:{closed_port()}")
     for name, text in texts.items():
         (home / name).write_text("nonsense" if situation == NONSENSE else text)
         (home / name).chmod(0o600)

@@ -90,6 +90,7 @@ class TunnelSession(Session):
     def on_closed(self, connection: TunnelConnection, error: ProtocolError) -> None:
         if not self.opened.done():
             self.opened.set_exception(error)
+            self.opened.exception()  # a dial that was given up meanwhile does not ask, and that is no fault
         if not self.proven.done():
             self.proven.set_result(None)
         if not self.closed.done():

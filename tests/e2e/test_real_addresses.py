@@ -28,13 +28,23 @@ _started: list[Program] = []
 @pytest.fixture
 def gate(tmp_path: Path) -> Iterator[Gated]:
     with topology() as network, gated(network, tmp_path) as made:
-        # What is compared at the end holds still from here on: no address looks for a namesake any more.
-        until(lambda: "tentative" not in network.admin.ip("-6", "address"))
+        # What is compared at the end holds still from here on.
+        until(lambda: settled(network.admin))
         try:
             yield made
         finally:
             while _started:
                 _started.pop().end()
+
+
+def settled(host: Host) -> bool:
+    """Whether the kernel is done with a new wire: it gives it an address of its own, and routes, when it comes up."""
+    routes = host.ip("-6", "route", "show", "table", "all")
+    return (
+        "tentative" not in host.ip("-6", "address")
+        and all(route in routes for route in ("fe80::/64 dev eth0", "local fe80::", "multicast ff00::/8 dev eth0"))
+        and "state UP" in host.ip("link", "show", "eth0")
+    )
 
 
 def start(gate: Gated, address: str, *options: str) -> Program:

@@ -118,3 +118,17 @@ async def test_giving_up_closes_the_connection() -> None:
 def test_no_secret_shows() -> None:
     assert repr(target(1)) == "Target('web1', '127.0.0.1', 1)"
     assert Step("connect", 1.5, True).milliseconds == 1.5
+
+
+async def test_an_end_that_nobody_waits_for_is_no_fault() -> None:
+    """The dial was given up while its connection was being made."""
+    faults: list[dict[str, object]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: faults.append(context))
+    session = TunnelSession()
+    async with Rig(9) as rig:
+        connection, _ = await Connector(rig.target()).connect(TunnelSession())
+        session.on_closed(connection, HandshakeError("the connection was lost"))
+        del session
+        gc.collect()
+        connection.close(HandshakeError("enough"))
+    assert not faults
