@@ -7,9 +7,13 @@ from pathlib import Path
 
 from hyperion.cli.usual_config import usual_config
 from hyperion.config import read_client, read_server
+from hyperion.config.admins import resolve_admins
+from hyperion.config.outline import outline_client
+from hyperion.config.server import endpoint
 from hyperion.errors import ConfigMissingError, HyperionError
 from hyperion.paths import Program
-from hyperion.proto.operator import AdminLine, ClientStatus, GateLine, ServerStatus
+from hyperion.proto.operator import ClientStatus, GateLine, ServerStatus
+from hyperion.supervisor.status_server import admin_lines
 
 
 def down(program: Program, config_file: Path | None) -> tuple[ServerStatus | ClientStatus, str]:
@@ -31,23 +35,17 @@ def down(program: Program, config_file: Path | None) -> tuple[ServerStatus | Cli
 
 def _server(path: Path) -> ServerStatus:
     raw = read_server(path)
-    port = raw.knock.knock_port or int(raw.listen.rpartition(":")[2])
-    bare = [AdminLine(name=key, fingerprint="", ports=sorted(raw.egress.allow)) for key in raw.identity.admin_pubkeys]
-    named = [
-        AdminLine(
-            name=admin.name, fingerprint="", ports=sorted(raw.egress.allow if admin.allow is None else admin.allow)
-        )
-        for admin in raw.admin
-    ]
+    listen = endpoint(path, ("listen",), raw.listen)
+    port = raw.knock.knock_port or listen.port
     return ServerStatus(
         config=str(path),
         listen=raw.listen,
         egress=sorted(raw.egress.allow),
         gate=GateLine(state="enabled", port=port) if raw.knock.enabled else GateLine(state="off"),
-        admins=[*bare, *named],
+        admins=admin_lines(resolve_admins(path, raw), []),
     )
 
 
 def _client(path: Path) -> ClientStatus:
-    raw = read_client(path)
-    return ClientStatus(config=str(path), servers_total=len(raw.server))
+    outline = outline_client(path, read_client(path))
+    return ClientStatus(config=str(path), servers_total=len(outline.servers))

@@ -48,3 +48,20 @@ def test_nothing_to_start(home: Path, program: str) -> None:
     status, advice = down(kind, None)  # type: ignore[arg-type]
     assert advice.startswith(f"its configuration has a fault: {home}/{name}: line 1, column 1")
     assert status.reason is not None
+
+
+def test_a_fault_that_the_start_would_find_is_named_now(home: Path) -> None:
+    (home / "server.toml").write_text(server_text(home).replace('listen = "127.0.0.1:8443"', 'listen = "127.0.0.1"'))
+    status, advice = down("server", None)
+    assert status.state == "down"
+    assert advice.startswith(f"its configuration has a fault: {home}/server.toml: listen: expected HOST:PORT")
+    (home / "hyperion.toml").write_text(client_text(home).replace('name = "db1"', 'name = "web1"'))
+    status, advice = down("client", None)
+    assert "a name of its own" in advice
+
+
+def test_admins_are_called_as_a_server_that_runs_calls_them(home: Path) -> None:
+    (home / "server.toml").write_text(server_text(home))
+    status, _ = down("server", None)
+    assert isinstance(status, ServerStatus)
+    assert [(admin.name, admin.fingerprint[:7]) for admin in status.admins] == [(status.admins[0].fingerprint, "SHA256:")]
