@@ -21,7 +21,17 @@ failed) and 130 (Ctrl-C) they are a promise to scripts, frozen by a test. What g
 ``hyperion.proto.errors``; how an error is printed is the business of ``hyperion.cli``.
 """
 
+import errno
 from typing import ClassVar
+
+#: What shells report for a program that a signal ended, 128 and its number: SIGINT, and SIGPIPE (which has no name on
+#: Windows). Not errors: a person pressed Ctrl-C, or whoever read our output has left.
+EXIT_INTERRUPTED = 130
+EXIT_BROKEN_PIPE = 141
+
+#: No room: on the disk, and of descriptors or memory.
+_NO_SPACE = frozenset({errno.ENOSPC, errno.EROFS, getattr(errno, "EDQUOT", errno.ENOSPC)})
+_NO_ROOM = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS})
 
 
 class HyperionError(Exception):
@@ -118,6 +128,25 @@ def error_class(exit_code: int) -> type[HyperionError]:
     """The class of an error that another process reported by its exit code; ``InternalError`` for one that is none."""
     ours = [kind for kind in HyperionError.__subclasses__() if kind.exit_code == exit_code]
     return ours[0] if ours else InternalError
+
+
+def reason_of(error: OSError) -> str:
+    """The system's words, as the end of a message."""
+    return (error.strerror or "unknown error").lower()
+
+
+def of_the_system(error: OSError) -> HyperionError | None:
+    """What a refusal of the operating system that nobody expected means to a person; ``None`` if it is no refusal but a
+    bug of ours. Names the file, and shows nothing else of the error."""
+    where = f"{error.filename}: " if isinstance(error.filename, str) else ""
+    what = where + reason_of(error)
+    if error.errno in _NO_SPACE:
+        return CannotCreateError(what, hint="make room there, or choose another place")
+    if error.errno in _NO_ROOM:
+        return TemporaryError(what, hint="end something else, or raise the limit: ulimit -n")
+    if isinstance(error, PermissionError):
+        return RefusedError(what, hint="ask as root, with sudo, or as the owner")
+    return None
 
 
 def one_line(text: str) -> str:

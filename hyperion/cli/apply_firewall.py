@@ -10,14 +10,13 @@ from pathlib import Path
 import click
 import msgspec
 
-from hyperion.cli.border import EXIT_INTERRUPTED
 from hyperion.cli.cautions import cautions
 from hyperion.cli.gate_options import GateFlags
 from hyperion.cli.gate_rules import chosen_ruleset
 from hyperion.cli.output import say
 from hyperion.cli.trial_process import Verdict, recover, run_trial
 from hyperion.cli.trial_view import TrialView
-from hyperion.errors import HyperionError, RefusedError, TemporaryError, UsageError, error_class
+from hyperion.errors import EXIT_INTERRUPTED, HyperionError, RefusedError, TemporaryError, UsageError, error_class
 from hyperion.firewall.nft import FirewallError
 from hyperion.firewall.nft_program import NftProgram
 from hyperion.firewall.ruleset import Ruleset

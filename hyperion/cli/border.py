@@ -6,7 +6,6 @@ Parsing and doing are apart: a click command returns what is to be done, and it 
 of broken pipes and interrupts does not reach into a running program.
 """
 
-import signal
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,16 +13,17 @@ from dataclasses import dataclass
 import click
 
 from hyperion.cli.output import forget_output
-from hyperion.errors import HyperionError, InternalError, one_line
+from hyperion.errors import (
+    EXIT_BROKEN_PIPE,
+    EXIT_INTERRUPTED,
+    HyperionError,
+    InternalError,
+    of_the_system,
+    one_line,
+)
 
 #: What a command, once parsed, is to do; returns the exit code.
 Action = Callable[[], int]
-
-#: What a shell reports for a program that a signal ended: this plus the signal's number.
-SIGNALLED = 128
-EXIT_INTERRUPTED = SIGNALLED + signal.SIGINT
-#: SIGPIPE by number, because Windows does not have its name.
-EXIT_BROKEN_PIPE = SIGNALLED + 13
 
 
 @dataclass
@@ -71,6 +71,8 @@ def _report(program: str, error: Exception) -> int:
             # Whoever read our output has left, which is no failure of ours. (A tunnel keeps its own sockets' errors.)
             forget_output()
             return EXIT_BROKEN_PIPE
+        case OSError() if (refusal := of_the_system(error)) is not None:
+            return _complain(program, refusal.message, refusal.hint, refusal.exit_code)
         case _:
             # Only the type: the text of an unforeseen exception may hold anything, also a secret.
             what = f"internal error: {type(error).__name__}"

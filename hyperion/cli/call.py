@@ -8,12 +8,19 @@ import os
 import socket
 
 from hyperion.cli.stdio import STDOUT, End, bridge
-from hyperion.errors import HyperionError, RefusedError, TemporaryError, UnreachableError, UsageError, one_line
+from hyperion.errors import (
+    EXIT_BROKEN_PIPE,
+    CannotCreateError,
+    HyperionError,
+    RefusedError,
+    TemporaryError,
+    UnreachableError,
+    UsageError,
+    one_line,
+    reason_of,
+)
 from hyperion.proto.handover import MAX_REASON_BYTES, Answer, Ending, decode_answer
 from hyperion.rendezvous import Meeting, call
-
-#: What a shell reports for a program that SIGPIPE ended.
-EXIT_BROKEN_PIPE = 141
 
 #: The reason of a tunnel that is missing because the gate did not open: trying again may help.
 KNOCK_UNANSWERED = "knock-unanswered"
@@ -35,11 +42,15 @@ def place_call(meeting: Meeting, port: int) -> tuple[socket.socket, socket.socke
 def converse(control: socket.socket, stream: socket.socket, server: str, port: int) -> int:
     """Waits for the answer, then moves bytes until both sides are done; the exit code.
 
-    Raises ``RefusedError``, ``UnreachableError``, ``TemporaryError``.
+    Raises ``RefusedError``, ``UnreachableError``, ``TemporaryError``, ``CannotCreateError`` for a full disk behind
+    standard output.
     """
     with control, stream:
         _await_answer(control, server, port)
-        end = bridge(stream)
+        try:
+            end = bridge(stream)
+        except OSError as error:
+            raise CannotCreateError(f"cannot write the output: {reason_of(error)}") from None
         if end is End.READER_LEFT:
             return EXIT_BROKEN_PIPE
         ending = _hear(control)

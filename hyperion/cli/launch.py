@@ -21,7 +21,7 @@ from typing import Any
 import msgspec
 
 from hyperion.config import Secrets
-from hyperion.errors import ChildError, HyperionError, InternalError, error_class
+from hyperion.errors import ChildError, HyperionError, InternalError, error_class, of_the_system
 
 #: Longest message on the descriptor, bytes: a few hundred variables with a PSK each.
 MAX_LAUNCH_BYTES = 64 * 1024
@@ -93,8 +93,9 @@ class Launch:
             self._answer(LaunchFailed(error.message, error.hint, error.exit_code))
             raise
         except Exception as error:
-            what = f"internal error: {type(error).__name__}"
-            self._answer(LaunchFailed(what, "see its log", InternalError.exit_code))
+            known = of_the_system(error) if isinstance(error, OSError) else None
+            failure = known or InternalError(f"internal error: {type(error).__name__}", hint="see its log")
+            self._answer(LaunchFailed(failure.message, failure.hint, failure.exit_code))
             raise
         finally:
             self._close()

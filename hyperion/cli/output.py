@@ -3,7 +3,7 @@
 import os
 import sys
 
-from hyperion.errors import CannotCreateError
+from hyperion.errors import CannotCreateError, reason_of
 
 
 def say(text: str) -> None:
@@ -20,7 +20,7 @@ def say(text: str) -> None:
         raise
     except OSError as error:
         forget_output()
-        raise CannotCreateError(f"cannot write the output: {(error.strerror or 'unknown error').lower()}") from None
+        raise CannotCreateError(f"cannot write the output: {reason_of(error)}") from None
 
 
 def forget_output() -> None:

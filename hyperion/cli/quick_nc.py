@@ -11,16 +11,13 @@ from typing import NamedTuple
 
 from hyperion.cli.call import converse, pass_on, place_call
 from hyperion.cli.stdio import open_missing
-from hyperion.errors import HyperionError
+from hyperion.errors import EXIT_INTERRUPTED, HyperionError
 from hyperion.paths import runtime_directory, system_runtime_directory
 from hyperion.rendezvous import AVAILABLE, Meeting, matching, meetings
 
 #: The highest port, and how long its number is, digits.
 LAST_PORT = 65_535
 PORT_DIGITS = 5
-
-#: What a shell reports for a program that Ctrl-C ended.
-EXIT_INTERRUPTED = 130
 
 
 class Wanted(NamedTuple):

@@ -20,8 +20,8 @@ from hyperion.cli.loading import client_path
 from hyperion.cli.output import say
 from hyperion.config.client import read_client
 from hyperion.config.outline import outline_client
-from hyperion.config.safe_file import Original, locked, make_directory, read_original, reason_of, rewrite
-from hyperion.errors import CannotCreateError, InternalError, UsageError
+from hyperion.config.safe_file import Original, locked, make_directory, read_original, rewrite
+from hyperion.errors import CannotCreateError, InternalError, UsageError, reason_of
 
 if sys.platform != "win32":
     import pwd

@@ -18,7 +18,7 @@ from hyperion.cli.output import say
 from hyperion.cli.service_manager import Unit, managed
 from hyperion.config import Secrets
 from hyperion.config.socks import parse_socks
-from hyperion.errors import CannotCreateError, UsageError
+from hyperion.errors import CannotCreateError, UsageError, reason_of
 from hyperion.paths import Program, log_file, runtime_directory
 from hyperion.running import TITLES, find
 from hyperion.supervisor.residence import AlreadyRunningError
@@ -116,7 +116,7 @@ def open_log(path: Path) -> int:
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY
         fd = os.open(path, flags, LOG_MODE)
     except OSError as error:
-        raise CannotCreateError(f"log {path} cannot be opened: {(error.strerror or 'unknown error').lower()}") from None
+        raise CannotCreateError(f"log {path} cannot be opened: {reason_of(error)}") from None
     status = os.fstat(fd)
     if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1:
         os.close(fd)

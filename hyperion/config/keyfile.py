@@ -8,8 +8,8 @@ import os
 import stat
 from pathlib import Path
 
-from hyperion.config.safe_file import create, reason_of
-from hyperion.errors import BadKeyError
+from hyperion.config.safe_file import create
+from hyperion.errors import BadKeyError, reason_of
 from hyperion.service_user import service_uids, uid_of
 
 #: A key file holds 44 characters; anything longer is the wrong file. Bytes.

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from hyperion.errors import CannotCreateError, TemporaryError
+from hyperion.errors import CannotCreateError, TemporaryError, reason_of
 
 if sys.platform != "win32":
     import fcntl
@@ -166,11 +166,6 @@ def _lock(fd: int, directory: Path) -> None:
             time.sleep(_LOCK_INTERVAL)
         else:
             return
-
-
-def reason_of(error: OSError) -> str:
-    """The system's words, as the end of a message."""
-    return (error.strerror or "unknown error").lower()
 
 
 def _beside(path: Path) -> Path:

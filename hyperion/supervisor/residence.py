@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 from typing import Self
 
-from hyperion.errors import CannotCreateError
+from hyperion.errors import CannotCreateError, reason_of
 from hyperion.paths import SYSTEM_RUNTIME
 from hyperion.running import LOOK_SECONDS, MAX_PATH_BYTES, PID_FILE, SOCKET_FILE, read_pid
 
@@ -65,8 +65,7 @@ class Residence:
             _make(directory, owner)
             lock = _take(directory, title, owner)
         except OSError as error:
-            reason = (error.strerror or "unknown error").lower()
-            raise CannotCreateError(f"{directory} cannot be used: {reason}") from None
+            raise CannotCreateError(f"{directory} cannot be used: {reason_of(error)}") from None
         os.ftruncate(lock, 0)
         os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
         return cls(directory, lock)

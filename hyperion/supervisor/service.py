@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hyperion import log
-from hyperion.errors import HyperionError, InternalError, TemporaryError
+from hyperion.errors import EXIT_INTERRUPTED, HyperionError, InternalError, TemporaryError
 from hyperion.events import CONFIG_REJECTED, INTERNAL_ERROR, SERVICE_DRAINING, SERVICE_STARTED, SERVICE_STOPPED
 from hyperion.loop import loop_name
 from hyperion.proto.control import Drain, Stop
@@ -21,8 +21,6 @@ from hyperion.supervisor.signals import Order
 from hyperion.supervisor.spec import Timing
 
 EXIT_OK = 0
-#: What shells report for a program that ended on Ctrl-C.
-EXIT_INTERRUPTED = 130
 
 
 @dataclass(frozen=True, slots=True)

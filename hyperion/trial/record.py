@@ -15,7 +15,7 @@ from pathlib import Path
 
 import msgspec
 
-from hyperion.errors import CannotCreateError, TemporaryError
+from hyperion.errors import CannotCreateError, TemporaryError, reason_of
 from hyperion.trial.plan import Snapshot
 
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
@@ -78,7 +78,7 @@ class RecordFile:
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             found = directory.lstat()
         except OSError as error:
-            raise CannotCreateError(f"cannot make {directory}: {(error.strerror or 'unknown error').lower()}") from None
+            raise CannotCreateError(f"cannot make {directory}: {reason_of(error)}") from None
         if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o077:
             raise CannotCreateError(f"{directory} is not ours alone", hint="it must be a directory of ours, mode 0700")
 
@@ -109,7 +109,7 @@ class RecordFile:
                 os.fsync(file.fileno())
             new.replace(self.directory / _RECORD)
         except OSError as error:
-            why = (error.strerror or "unknown error").lower()
+            why = reason_of(error)
             raise CannotCreateError(f"cannot save the rules that are loaded: {new}: {why}") from None
 
     def read(self) -> Record | None:

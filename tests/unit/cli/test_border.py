@@ -1,3 +1,4 @@
+import errno
 import os
 import subprocess
 import sys
@@ -6,8 +7,8 @@ import click
 import pytest
 
 from hyperion.cli import options
-from hyperion.cli.border import EXIT_BROKEN_PIPE, EXIT_INTERRUPTED, Action, run_program
-from hyperion.errors import BadKeyError, ConfigError, HyperionError
+from hyperion.cli.border import Action, run_program
+from hyperion.errors import EXIT_BROKEN_PIPE, EXIT_INTERRUPTED, BadKeyError, ConfigError, HyperionError
 
 
 def program(action: Action) -> click.Command:
@@ -53,6 +54,23 @@ def test_a_bug_shows_its_type_only(capsys: pytest.CaptureFixture[str]) -> None:
     assert run_program("prog", program(fail(RuntimeError("canary"))), ["act"]) == 70
     err = capsys.readouterr().err
     assert err == "prog: error: internal error: RuntimeError\nhint: run it again with --debug, and report it\n"
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [
+        (PermissionError(errno.EACCES, "Permission denied", "/root/x"), 77, "prog: error: /root/x: permission denied"),
+        (OSError(errno.ENOSPC, "No space left on device"), 73, "prog: error: no space left on device"),
+        (OSError(errno.EMFILE, "Too many open files"), 75, "prog: error: too many open files"),
+        (OSError(errno.EBADF, "canary"), 70, "prog: error: internal error: OSError"),
+    ],
+)
+def test_what_the_system_refuses_is_no_bug(
+    capsys: pytest.CaptureFixture[str], error: OSError, code: int, said: str
+) -> None:
+    assert run_program("prog", program(fail(error)), ["act"]) == code
+    first, hint, *rest = capsys.readouterr().err.splitlines()
+    assert (first, hint[:6], rest) == (said, "hint: ", [])
 
 
 @pytest.mark.parametrize("arguments", [["--debug", "act"], ["act", "--debug"]])

@@ -1,5 +1,6 @@
 """From an answer to an exit code."""
 
+import errno
 import os
 import socket
 from pathlib import Path
@@ -7,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from hyperion.cli import call as module
-from hyperion.cli.call import EXIT_BROKEN_PIPE, converse, explain, pass_on, place_call
+from hyperion.cli.call import converse, explain, pass_on, place_call
 from hyperion.cli.stdio import End
-from hyperion.errors import HyperionError, UsageError
+from hyperion.errors import EXIT_BROKEN_PIPE, CannotCreateError, HyperionError, UsageError
 from hyperion.proto.handover import MAX_REASON_BYTES, Answer, Ending
 from hyperion.rendezvous import Meeting
 from tests.helpers.calls import bind
@@ -52,6 +53,17 @@ OK = bytes((Answer.OK,))
 
 def test_a_clean_end(monkeypatch: pytest.MonkeyPatch) -> None:
     assert talk(monkeypatch, OK + bytes((Ending.CLEAN,))) == 0
+
+
+def test_a_full_disk_behind_the_output_is_an_error_of_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def bridge(stream: socket.socket) -> End:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(module, "bridge", bridge)
+    control, worker = socket.socketpair()
+    worker.sendall(OK)
+    with worker, pytest.raises(CannotCreateError, match="cannot write the output: no space left on device"):
+        converse(control, socket.socket(), "web1", 22)
 
 
 def test_the_reader_left(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -64,4 +64,6 @@ def test_admins_are_called_as_a_server_that_runs_calls_them(home: Path) -> None:
     (home / "server.toml").write_text(server_text(home))
     status, _ = down("server", None)
     assert isinstance(status, ServerStatus)
-    assert [(admin.name, admin.fingerprint[:7]) for admin in status.admins] == [(status.admins[0].fingerprint, "SHA256:")]
+    assert [(admin.name, admin.fingerprint[:7]) for admin in status.admins] == [
+        (status.admins[0].fingerprint, "SHA256:")
+    ]
