@@ -14,7 +14,7 @@ from tests.helpers.gated import ECHO_PORT, Gated, gated
 from tests.helpers.knockd_process import PORT
 from tests.helpers.netns import Host, topology
 from tests.helpers.program import Program
-from tests.helpers.transparent import snapshot, wait_for
+from tests.helpers.transparent import is_settled, snapshot, wait_for
 from tests.helpers.tund_process import connect
 
 pytestmark = [pytest.mark.root, pytest.mark.needs("ip", "nft")]
@@ -29,22 +29,12 @@ _started: list[Program] = []
 def gate(tmp_path: Path) -> Iterator[Gated]:
     with topology() as network, gated(network, tmp_path) as made:
         # What is compared at the end holds still from here on.
-        until(lambda: settled(network.admin))
+        until(lambda: is_settled(network.admin))
         try:
             yield made
         finally:
             while _started:
                 _started.pop().end()
-
-
-def settled(host: Host) -> bool:
-    """Whether the kernel is done with a new wire: it gives it an address of its own, and routes, when it comes up."""
-    routes = host.ip("-6", "route", "show", "table", "all")
-    return (
-        "tentative" not in host.ip("-6", "address")
-        and all(route in routes for route in ("fe80::/64 dev eth0", "local fe80::", "multicast ff00::/8 dev eth0"))
-        and "state UP" in host.ip("link", "show", "eth0")
-    )
 
 
 def start(gate: Gated, address: str, *options: str) -> Program:
@@ -131,7 +121,6 @@ def test_it_sets_what_it_needs_and_takes_it_away(gate: Gated, version: int) -> N
     with pytest.raises(ConnectionRefusedError):
         connect(admin, address, 1)
     assert running.stop() == 0
-    admin.run("nft", "reset", "counters", "table", "inet", "watch")
     wait_for(admin, before)
 
 

@@ -1,14 +1,10 @@
 """Transparent mode with real programs: ssh, scp, curl and psql to the addresses of three servers that do not exist."""
 
 import contextlib
-import hashlib
 import os
-import random
 import signal
 import socket
 import subprocess
-import sys
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from bench.peers import free_port
+from tests.helpers.everyday import PROGRAMS, Database, Machine, http, work
 from tests.helpers.http_service import body
 from tests.helpers.netns import Host
 from tests.helpers.openssh import openssh
@@ -35,25 +32,15 @@ def host() -> Iterator[Host]:
         yield made
 
 
-@contextlib.contextmanager
-def http() -> Iterator[int]:
-    """A web server; its port."""
-    program = Program("http", [sys.executable, "-m", "tests.helpers.http_service"])
-    try:
-        yield int(program.wait_out(str.isdigit, 1)[0])
-    finally:
-        program.end()
-
-
 @pytest.mark.timeout(180)
-@pytest.mark.needs("sshd", "ssh", "scp", "curl", "psql")
+@pytest.mark.needs(*PROGRAMS)
 def test_real_programs_at_three_servers_at_once(host: Host, tmp_path: Path) -> None:
     real_programs(host, tmp_path, 4 * MIB)
 
 
 @pytest.mark.long
 @pytest.mark.timeout(400)
-@pytest.mark.needs("sshd", "ssh", "scp", "curl", "psql")
+@pytest.mark.needs(*PROGRAMS)
 def test_real_programs_with_100_mib(host: Host, tmp_path: Path) -> None:
     real_programs(host, tmp_path, 100 * MIB)
 
@@ -63,66 +50,13 @@ def real_programs(host: Host, directory: Path, size: int) -> None:
     with http() as web, openssh(directory / "ssh") as ssh, postgres() as database, Product() as product:
         running = start(host, product, {"web1": [ssh.port, web], "web2": [ssh.port, web], "db1": [database.port]})
         running.wait_up()
-        source = directory / "source"
-        source.write_bytes(random.Random(size).randbytes(size))
-
-        def copy(name: str, target: str) -> None:
-            there, back = directory / f"{name}-there", directory / f"{name}-back"
-            ssh.upload(ssh.port, source, there, host=target)
-            ssh.download(ssh.port, there, back, host=target)
-
-        def query() -> None:
-            for target in (FAKE["db1"], FAKE6["db1"]):
-                assert database.psql(database.port, "select sum(i) from generate_series(1, 100000) i", host=target) == (
-                    "5000050000\n"
-                )
-
-        def browse() -> None:
-            for name, addresses in (("web1", FAKE), ("web2", FAKE6)):
-                address = addresses[name] if ":" not in addresses[name] else f"[{addresses[name]}]"
-                for number in range(8):
-                    got = subprocess.run(
-                        ["curl", "-sS", "--fail", "--noproxy", "*", f"http://{address}:{web}/{number}"],
-                        capture_output=True,
-                        timeout=30,
-                        check=True,
-                    )
-                    assert got.stdout == body(number)
-
-        together(
-            lambda: copy("web1", FAKE["web1"]),
-            lambda: copy("web2", FAKE6["web2"]),
-            query,
-            browse,
-        )
-        digests = {hashlib.sha256(path.read_bytes()).digest() for path in directory.glob("web?-*")}
-        assert digests == {hashlib.sha256(source.read_bytes()).digest()}
+        machines = [Machine(name, addresses[name], ssh, web) for name, addresses in (("web1", FAKE), ("web2", FAKE6))]
+        work(machines, Database((FAKE["db1"], FAKE6["db1"]), database), directory, size)
         # Each through its own tunnel: every server saw its own streams.
         for server in running.servers.values():
             assert server.program.wait_events("stream-opened")
-        assert ssh.ssh(ssh.port, "echo $SSH_CONNECTION", host=FAKE["web1"]).stdout.startswith(b"127.0.0.1 ")
         assert running.client.stop() == 0
         wait_for(host, before)
-
-
-def together(*jobs: "object") -> None:
-    """All at once, each in a thread of this namespace; the first failure is raised."""
-    failed: list[BaseException] = []
-
-    def work(job: "object") -> None:
-        try:
-            assert callable(job)
-            job()
-        except BaseException as error:  # noqa: BLE001 - raised below
-            failed.append(error)
-
-    threads = [threading.Thread(target=work, args=(job,)) for job in jobs]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    if failed:
-        raise failed[0]
 
 
 @pytest.fixture

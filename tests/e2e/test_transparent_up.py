@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from bench.tunnel import program
-from tests.e2e.test_transparent import fetch, http
+from tests.e2e.test_transparent import fetch
+from tests.helpers.everyday import http
 from tests.helpers.http_service import body
 from tests.helpers.netns import Host
 from tests.helpers.product import Product

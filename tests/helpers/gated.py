@@ -56,9 +56,10 @@ class Dial:
 class Behind:
     """A server behind its gate, its keys, and what a client needs to dial it. Use it in a ``with`` block."""
 
-    #: A command that starts the server in other surroundings, and options of ``run``.
+    #: A command that starts the server in other surroundings, options of ``run``, and the ports that it allows.
     prefix: tuple[str, ...] = ()
     options: tuple[str, ...] = ()
+    ports: tuple[int, ...] = (ECHO_PORT,)
 
     def __init__(self, network: Topology, directory: Path, *, ttl: int, one_shot: bool) -> None:
         self.network = network
@@ -97,7 +98,7 @@ class Behind:
             f"static_key_file = {quote(self.directory / 'server.key')}",
             f"admin_pubkeys = [{quote(self.admin_public)}]",
             "[egress]",
-            f"allow = [{ECHO_PORT}]",
+            f"allow = {list(self.ports)}",
             *self._gate_lines(ttl, one_shot=one_shot),
             "",
         ]

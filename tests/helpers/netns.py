@@ -1,8 +1,8 @@
 """Hosts and wires made of network namespaces, for tests that need a network to abuse. Needs root and ``ip``.
 
 ``topology()`` gives four hosts: admin, server and attacker, each on a wire of its own to a router that forwards IPv4
-and IPv6. Nothing outside the namespaces changes, and they go away with the ``with`` block; what a killed run left
-behind goes at the start of the next one.
+and IPv6; names handed to it are further hosts of that kind. Nothing outside the namespaces changes, and they go away
+with the ``with`` block; what a killed run left behind goes at the start of the next one.
 """
 
 import contextlib
@@ -106,12 +106,13 @@ class Host:
 
 @dataclass
 class Topology:
-    """Three hosts around a router."""
+    """Three hosts around a router, and ``others``."""
 
     admin: Host
     server: Host
     attacker: Host
     router: Host
+    others: tuple[Host, ...] = ()
 
     def wire(self, host: Host) -> None:
         """Lay the wire from ``host`` to the router (again, after it was cut), with addresses and routes."""
@@ -129,9 +130,9 @@ class Topology:
         host.ip("link", "delete", "eth0")
 
     @property
-    def leaves(self) -> tuple[Host, Host, Host]:
+    def leaves(self) -> tuple[Host, ...]:
         """All but the router."""
-        return self.admin, self.server, self.attacker
+        return self.admin, self.server, self.attacker, *self.others
 
     @staticmethod
     def _address(host: Host, link: str, ipv4: str, ipv6: str) -> None:
@@ -145,16 +146,17 @@ class Topology:
 
 
 @contextlib.contextmanager
-def topology() -> Iterator[Topology]:
-    """Four hosts, wired, for the length of the ``with`` block."""
+def topology(*others: str) -> Iterator[Topology]:
+    """Four hosts and one for each name (8 letters at most), wired, for the length of the ``with`` block."""
     _sweep()
     stem = f"{PREFIX}{os.getpid()}-{next(_numbers)}"
-    hosts = [Host(role, f"{stem}-{role}") for role in ("admin", "server", "attacker", "router")]
+    hosts = [Host(role, f"{stem}-{role}") for role in ("admin", "server", "attacker", "router", *others)]
     try:
         for host in hosts:
             _ip("netns", "add", host.name)
             _batch(host, "link set lo up")
-        network = Topology(*hosts)
+        admin, server, attacker, router, *more = hosts
+        network = Topology(admin, server, attacker, router, tuple(more))
         settings = [
             f"net.ipv{version}.conf.default.{name}" for version, name in ((6, "accept_dad=0"), (6, "autoconf=0"))
         ]

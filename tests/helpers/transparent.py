@@ -74,10 +74,20 @@ def snapshot(host: Host) -> str:
         )
     ]
     if shutil.which("nft"):
-        shown.append(host.run("nft", "list", "ruleset"))
+        shown.append(host.run("nft", "--stateless", "list", "ruleset"))  # without what its counters count
     digests = [hashlib.sha256(path.read_bytes()).hexdigest() for path in (RESOLVER, HOSTS) if path.exists()]
     # An address that looks for a namesake when this is asked first has found none when it is asked again.
     return "\n".join([*shown, *digests]).replace(" tentative", "")
+
+
+def is_settled(host: Host) -> bool:
+    """Whether the kernel is done with a new wire: it gives it an address of its own, and routes, when it comes up."""
+    routes = host.ip("-6", "route", "show", "table", "all")
+    return (
+        "tentative" not in host.ip("-6", "address")
+        and all(route in routes for route in ("fe80::/64 dev eth0", "local fe80::", "multicast ff00::/8 dev eth0"))
+        and "state UP" in host.ip("link", "show", "eth0")
+    )
 
 
 def wait_for(host: Host, expected: str, seconds: float = 5.0) -> None:
