@@ -4,14 +4,11 @@ Knows the configuration and how to ask for a passphrase while standard input is 
 means, is ``call``'s and ``stdio``'s business.
 """
 
-import asyncio
-import contextlib
 import os
 import socket
-import threading
-from collections.abc import Callable
 from pathlib import Path
 
+from hyperion.aside import in_thread
 from hyperion.cli.call import KNOCK_UNANSWERED, converse
 from hyperion.cli.loading import client_path, controlling_terminal_prompt, load_client_config
 from hyperion.cli.quick_nc import running, through_running
@@ -81,35 +78,6 @@ async def through_own_tunnel(config: ClientConfig, entry: ServerEntry, port: int
         ask(control, port, local)
     tunnel.adopt(theirs)
     try:
-        return await _in_thread(lambda: converse(control, stream, entry.name, port))
+        return await in_thread(lambda: converse(control, stream, entry.name, port), "nc")
     finally:
         await tunnel.close()
-
-
-async def _in_thread(work: Callable[[], int]) -> int:
-    """``work`` blocks; the loop moves bytes between the stream and the tunnel meanwhile.
-
-    Not an executor's thread: the program would not end before such a one has, and this one may wait for a terminal.
-    """
-    loop = asyncio.get_running_loop()
-    done: asyncio.Future[int] = loop.create_future()
-
-    def settle(code: int, error: BaseException | None) -> None:
-        if done.cancelled():
-            return
-        if error is None:
-            done.set_result(code)
-        else:
-            done.set_exception(error)
-
-    def body() -> None:
-        code, error = 0, None
-        try:
-            code = work()
-        except BaseException as raised:  # noqa: BLE001 - it is raised again where the result is awaited
-            error = raised
-        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
-            loop.call_soon_threadsafe(settle, code, error)
-
-    threading.Thread(target=body, daemon=True, name="nc").start()
-    return await done

@@ -4,7 +4,6 @@ Knows which part of the configuration a worker is given, and which workers a rel
 children are kept alive (``crew``) and orders obeyed (``service``).
 """
 
-import asyncio
 import contextlib
 import time
 from collections.abc import Callable, Mapping
@@ -28,6 +27,7 @@ from hyperion.supervisor.marker import Marker
 from hyperion.supervisor.notify import Notifier
 from hyperion.supervisor.plan import Plan
 from hyperion.supervisor.process import MAX_LISTENERS
+from hyperion.supervisor.reading import read_again
 from hyperion.supervisor.service import Callbacks, Service, open_crew
 from hyperion.supervisor.signals import orders
 from hyperion.supervisor.socks import SOCKS_NAME, BoundSocks, bind_socks, socks_spec
@@ -194,10 +194,11 @@ class Client:
         is as before."""
         if self._options.reload is None:
             raise ConfigError("this client cannot reload its configuration", hint="restart it")
-        new = await asyncio.to_thread(_read_again, self._options.reload)
+        load, transparent = self._options.reload, self._options.transparent
+        new = await read_again(lambda: _with_right_to_read(load))
         plan = None
-        if self._transparent is not None and self._options.transparent is not None:
-            plan = await asyncio.to_thread(self._options.transparent, new)
+        if self._transparent is not None and transparent is not None:
+            plan = await read_again(lambda: transparent(new))
             self._transparent.check(plan)
         forwards = bind_forwards(new.forwards, self._forwards)
         socks: list[BoundSocks] = []
@@ -327,7 +328,7 @@ def stand_ins(config: ClientConfig) -> dict[str, tuple[str, ...]]:
     return {server.name: (str(server.virtual_ip), server.endpoint.host) for server in config.servers}
 
 
-def _read_again(reload: Callable[[], ClientConfig]) -> ClientConfig:
+def _with_right_to_read(reload: Callable[[], ClientConfig]) -> ClientConfig:
     """In a thread of its own: whose file it is, of the user who called ``sudo`` perhaps, must not matter now either."""
     if not privileges.held(READING):
         return reload()

@@ -4,7 +4,6 @@ Knows which part of the configuration a worker is given, and which part of it a 
 children are kept alive (``crew``) and orders obeyed (``service``).
 """
 
-import asyncio
 import contextlib
 import dataclasses
 import socket
@@ -29,6 +28,7 @@ from hyperion.supervisor.desk import Desk, DeskPlace, closing, served
 from hyperion.supervisor.gatekeeper import Gatekeeper, rights_needed
 from hyperion.supervisor.notify import Notifier
 from hyperion.supervisor.proofs import Proofs
+from hyperion.supervisor.reading import read_again
 from hyperion.supervisor.service import Callbacks, Service, open_crew
 from hyperion.supervisor.signals import orders
 from hyperion.supervisor.sockets import close_all, listen_shared, port_of
@@ -182,7 +182,7 @@ class _Server:
         """All of the new file, or nothing of it. Raises ``HyperionError``."""
         if self._options.reload is None:
             raise ConfigError("this service cannot reload its configuration", hint="restart it")
-        new = await asyncio.to_thread(self._options.reload)
+        new = await read_again(self._options.reload)
         fixed = _differences(self._config, new, FIXED)
         if self._config.knock.enabled != new.knock.enabled:
             fixed.append("knock.enabled")

@@ -21,6 +21,8 @@ from hyperion.supervisor.signals import Order
 from hyperion.supervisor.spec import Timing
 
 EXIT_OK = 0
+#: Seconds that a reload under way has to come to its end when the service is told to end.
+RELOAD_PATIENCE = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,17 +105,47 @@ class Service:
     async def _serve(self) -> Order:
         while (order := await self._next_order(None)) is Order.RELOAD:
             self._notifier.reloading()
-            await self._reload()
+            if (ending := await self._reload()) is not None:
+                return ending
             self._notifier.ready(self._callbacks.status())
         assert order is not None
         return order
 
-    async def _reload(self) -> None:
-        """Whatever is wrong with the new configuration, or with our reading of it, what runs goes on."""
+    async def _reload(self) -> Order | None:
+        """Whatever is wrong with the new configuration, or with our reading of it, what runs goes on; unless there came
+        an order to end meanwhile."""
         waiting, self._waiting = self._waiting, []
         reloading = asyncio.create_task(self._callbacks.reload())
-        await asyncio.wait([reloading])
-        error = reloading.exception()
+        try:
+            ending = await self._ordered_meanwhile(reloading)
+            if reloading.done():
+                self._report(reloading.exception(), waiting)
+            else:
+                _tell(waiting, TemporaryError("it is ending"))
+        finally:
+            reloading.cancel()
+        return ending
+
+    async def _ordered_meanwhile(self, reloading: "asyncio.Task[None]") -> Order | None:
+        """Returns when the reload is done: or, with an order to end, at most ``RELOAD_PATIENCE`` seconds after it came.
+
+        Somebody who orders another reload gets one more afterwards, however often he did.
+        """
+        done = asyncio.create_task(_settled(reloading))
+        again = False
+        try:
+            while (order := await self._next_order(done)) is Order.RELOAD:
+                again = True
+        finally:
+            done.cancel()
+        if again:
+            self._queue.put_nowait(Order.RELOAD)
+        if order is not None:
+            await asyncio.wait([reloading], timeout=RELOAD_PATIENCE)
+        return order
+
+    @staticmethod
+    def _report(error: BaseException | None, waiting: "list[asyncio.Future[None]]") -> None:
         _tell(waiting, error)
         if isinstance(error, HyperionError):
             log.event(CONFIG_REJECTED, log.error_fields(error), reason=str(error))
@@ -164,6 +196,11 @@ class Service:
             if future.done():
                 future.result()
         return None
+
+
+async def _settled(task: "asyncio.Task[None]") -> None:
+    """Returns when ``task`` is done, whatever became of it."""
+    await asyncio.wait([task])
 
 
 def _tell(waiting: "list[asyncio.Future[None]]", error: BaseException | None) -> None:

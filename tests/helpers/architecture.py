@@ -14,6 +14,7 @@ from tests.helpers.house import PACKAGE, House, Source, called
 
 BASE_MODULES = frozenset(
     {
+        "aside",
         "backoff",
         "capabilities",
         "channel",

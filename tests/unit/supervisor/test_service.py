@@ -6,7 +6,7 @@ from typing import cast
 
 import pytest
 
-from hyperion.errors import ChildError, ConfigError
+from hyperion.errors import ChildError, ConfigError, TemporaryError
 from hyperion.proto.control import Drain, Stop
 from hyperion.supervisor import service
 from hyperion.supervisor.crew import Crew
@@ -51,15 +51,15 @@ class FakeCrew:
 class Stage:
     """A service with everything around it."""
 
-    def __init__(self, reload: Callable[[], Awaitable[None]] | None = None) -> None:
+    def __init__(self, reload: Callable[[], Awaitable[object]] | None = None) -> None:
         self.crew = FakeCrew()
         self.queue: asyncio.Queue[Order] = asyncio.Queue()
         self.started = asyncio.Event()
         self.reloads: asyncio.Queue[None] = asyncio.Queue()
         self._do_reload = reload
         callbacks = Callbacks(self._start, self._reload, lambda: "fine")
-        made = Service(cast("Crew", self.crew), self.queue, Notifier(None), callbacks, 7.0)
-        self.task = asyncio.create_task(made.run())
+        self.service = Service(cast("Crew", self.crew), self.queue, Notifier(None), callbacks, 7.0)
+        self.task = asyncio.create_task(self.service.run())
 
     def _start(self) -> dict[str, object]:
         self.started.set()
@@ -155,7 +155,46 @@ async def test_a_reload_that_fails_changes_nothing(
     stage.queue.put_nowait(STOP)
     stage.crew.is_gone.set()
     assert await stage.code() == 130
-    assert logged[1:3] == [line, line]
+    assert logged[1:] == [line, ("HYP0002N", "stop")]
+
+
+async def test_orders_to_reload_that_come_during_one_make_one_more() -> None:
+    going_on = asyncio.Event()
+    stage = Stage(going_on.wait)
+    await stage.serve()
+    for _ in range(3):
+        stage.queue.put_nowait(RELOAD)
+    await asyncio.wait_for(stage.reloads.get(), 5)
+    going_on.set()
+    await asyncio.wait_for(stage.reloads.get(), 5)
+    stage.crew.is_gone.set()
+    stage.queue.put_nowait(STOP)
+    assert await stage.code() == 130
+    assert stage.reloads.empty()
+
+
+async def test_a_reload_that_hangs_keeps_nobody_from_ending_it(logged: Logged, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service, "RELOAD_PATIENCE", 0.01)
+    stage = Stage(asyncio.Event().wait)
+    await stage.serve()
+    asked = asyncio.create_task(stage.service.reload())
+    await asyncio.wait_for(stage.reloads.get(), 5)
+    stage.queue.put_nowait(DRAIN)
+    assert await stage.order() == Drain(7.0)
+    with pytest.raises(TemporaryError, match="it is ending"):
+        await asked
+    stage.crew.is_gone.set()
+    assert await stage.code() == 0
+
+
+async def test_a_crew_that_fails_during_a_reload_ends_the_service(logged: Logged) -> None:
+    stage = Stage(asyncio.Event().wait)
+    await stage.serve()
+    stage.queue.put_nowait(RELOAD)
+    await asyncio.wait_for(stage.reloads.get(), 5)
+    stage.crew.failed.set_exception(ChildError("no worker is left"))
+    with pytest.raises(ChildError, match="no worker is left"):
+        await stage.code()
 
 
 @pytest.mark.parametrize("ready", [False, True])
