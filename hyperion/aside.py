@@ -22,18 +22,22 @@ async def in_thread(work: Callable[[], Result], name: str = "aside") -> Result:
     loop = asyncio.get_running_loop()
     done: asyncio.Future[Result] = loop.create_future()
 
-    def body() -> None:
-        try:
-            result = work()
-        except BaseException as error:  # noqa: BLE001 - it is raised again where the result is awaited
-            _tell(loop, done, lambda failure=error: done.set_exception(failure))
+    def settle(outcome: Result | BaseException) -> None:
+        if done.done():
+            return
+        if isinstance(outcome, BaseException):
+            done.set_exception(outcome)
         else:
-            _tell(loop, done, lambda: done.set_result(result))
+            done.set_result(outcome)
+
+    def body() -> None:
+        outcome: Result | BaseException
+        try:
+            outcome = work()
+        except BaseException as error:  # noqa: BLE001 - it is raised again where the result is awaited
+            outcome = error
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
+            loop.call_soon_threadsafe(settle, outcome)
 
     threading.Thread(target=body, daemon=True, name=name).start()
     return await done
-
-
-def _tell(loop: asyncio.AbstractEventLoop, done: "asyncio.Future[Result]", settle: Callable[[], None]) -> None:
-    with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
-        loop.call_soon_threadsafe(lambda: None if done.done() else settle())

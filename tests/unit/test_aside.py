@@ -42,7 +42,12 @@ async def test_the_loop_goes_on_meanwhile() -> None:
 
 async def test_whoever_was_cancelled_hears_nothing_more() -> None:
     may_end, ended = threading.Event(), threading.Event()
-    working = asyncio.create_task(in_thread(lambda: (may_end.wait(), ended.set())))
+
+    def work() -> None:
+        may_end.wait()
+        ended.set()
+
+    working = asyncio.create_task(in_thread(work))
     await asyncio.sleep(0)
     working.cancel()
     with pytest.raises(asyncio.CancelledError):
