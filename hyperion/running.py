@@ -163,7 +163,7 @@ def _pin(directory: Path) -> int | None:
         return None
     try:
         pidfd = os.pidfd_open(pid)
-    except OSError:
+    except (OSError, OverflowError):  # gone; or no process id at all, whoever wrote it
         return None
     # Still the same: then the number meant this process when the descriptor was made.
     if holder(directory) == pid:

@@ -16,7 +16,7 @@ from hyperion.channel import ChannelError, encode
 from hyperion.config import ClientConfig, ServerEntry
 from hyperion.config.knock import knock_order
 from hyperion.errors import ChildError, ConfigError, HyperionError
-from hyperion.events import CONFIG_RELOADED
+from hyperion.events import CONFIG_RELOADED, STREAMS_UNAVAILABLE
 from hyperion.proto.control import ClientWorkerConfig, ForwardRule, LogSettings, TunnelState
 from hyperion.proto.operator import ClientAnswer, ForwardLine, TransparentLine
 from hyperion.supervisor.crew import Crew
@@ -143,6 +143,8 @@ class Client:
 
     def __init__(self, config: ClientConfig, options: ClientOptions) -> None:
         """Binds all local addresses. Raises ``HyperionError``; then none is bound."""
+        # First, because it may look up names and fail: nothing is bound yet.
+        plan = None if options.transparent is None else options.transparent(config)
         self._config = config
         self._options = options
         self._forwards = bind_forwards(config.forwards)
@@ -150,7 +152,6 @@ class Client:
         self._crew: Crew | None = None
         self._started_at = time.time()
         self._streams: StreamSockets | None = None
-        plan = None if options.transparent is None else options.transparent(config)
         self._transparent = None if plan is None else Transparent(plan, options.hosts)
         #: Marks the sockets of tunnels whose own packets the device would catch.
         self.marker = Marker(None if plan is None else plan.mark)
@@ -214,8 +215,11 @@ class Client:
             self._transparent.retarget(plan)
         close_unused(self._forwards, forwards)
         close_unused_socks(self._socks, socks)
-        self._publish(new)
         self._config, self._forwards, self._socks, self._specs = new, forwards, socks, specs
+        try:
+            self._publish(new)
+        except HyperionError as error:  # the disk is full: everything else is in force, and cannot be taken back
+            log.event(STREAMS_UNAVAILABLE, log.error_fields(error))
         log.event(CONFIG_RELOADED, {"file.path": str(new.path), "hyperion.config.changed": changed})
 
     def status(self) -> str:

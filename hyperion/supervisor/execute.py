@@ -75,8 +75,13 @@ class ExecutedProcess:
 
     def __init__(self, pid: int) -> None:
         self.pid = pid
-        self._pidfd = os.pidfd_open(pid)
         self._exit_code: int | None = None
+        try:
+            self._pidfd = os.pidfd_open(pid)
+        except OSError:  # no descriptor left: nobody would ever hear of its end
+            os.kill(pid, signal.SIGKILL)
+            self._reap()
+            raise
 
     def kill(self) -> None:
         """SIGKILL; nothing if it has ended."""

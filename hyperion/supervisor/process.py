@@ -110,12 +110,18 @@ class ChildProcess:
         self._process = child
         self.pid = child.pid
         # A pid may be another process tomorrow, a pidfd never; and it works without the fork server.
-        self._pidfd = os.pidfd_open(child.pid) if sys.platform == "linux" else None
+        self._pidfd: int | None = None
+        try:
+            self._pidfd = os.pidfd_open(child.pid) if sys.platform == "linux" else None
+        except OSError:  # no descriptor left: nobody would ever hear of its end
+            self.close()
+            raise
 
     def kill(self) -> None:
         """SIGKILL; nothing if it has ended."""
         if sys.platform != "linux" or self._pidfd is None:
-            self._process.kill()
+            with contextlib.suppress(ProcessLookupError):
+                self._process.kill()
             return
         with contextlib.suppress(ProcessLookupError):
             signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)

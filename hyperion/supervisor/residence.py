@@ -64,10 +64,13 @@ class Residence:
         try:
             _make(directory, owner)
             lock = _take(directory, title, owner)
+            try:
+                _write_pid(lock)
+            except BaseException:
+                os.close(lock)
+                raise
         except OSError as error:
             raise CannotCreateError(f"{directory} cannot be used: {reason_of(error)}") from None
-        os.ftruncate(lock, 0)
-        os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
         return cls(directory, lock)
 
     def listen(self, owner: tuple[int, int] | None = None) -> socket.socket:
@@ -183,6 +186,12 @@ def _take(directory: Path, title: str, owner: tuple[int, int] | None) -> int:
             os.close(fd)
             raise
         os.close(fd)
+
+
+def _write_pid(lock: int) -> None:
+    """The number is for people, but a disk that has no room for it has none for the memory of knocks either."""
+    os.ftruncate(lock, 0)
+    os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
 
 
 def _check_plain(fd: int, path: Path) -> None:

@@ -1,19 +1,28 @@
+import errno
 import json
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
+from typing import cast
 
 import pytest
 
+from hyperion import log
 from hyperion.config import ClientConfig, Endpoint, ForwardEntry, SocksEntry
 from hyperion.errors import CannotCreateError, ConfigError
-from hyperion.proto.control import ClientWorkerConfig, ForwardRule, LogSettings, SocksConfig
+from hyperion.events import CONFIG_RELOADED, STREAMS_UNAVAILABLE, LogEvent
+from hyperion.proto.control import ClientWorkerConfig, ForwardRule, LogSettings, SocksConfig, TunnelState
 from hyperion.rendezvous import meetings
+from hyperion.supervisor import stream_sockets
 from hyperion.supervisor.client import MAX_FORWARDS, Client, ClientOptions, worker_config
+from hyperion.supervisor.crew import Crew
 from hyperion.supervisor.forwards import BoundForward
+from hyperion.supervisor.plan import Plan
 from hyperion.supervisor.socks import SOCKS_NAME
+from hyperion.supervisor.spec import Spec
 from tests.helpers.calls import reach
 from tests.helpers.supervise import client_config, key
 
@@ -105,6 +114,51 @@ def test_no_place_for_streams_costs_only_them(config: ClientConfig, tmp_path: Pa
     client = Client(config, ClientOptions(runtime=runtime))
     assert client.started()
     client.close()
+
+
+class StandInCrew:
+    """Takes all and starts nobody."""
+
+    names: tuple[str, ...] = ("web1", "db1")
+    tunnels: Mapping[str, TunnelState] = MappingProxyType({})
+
+    def add(self, spec: Spec) -> None: ...
+
+    def retire(self, name: str, timeout: float) -> None: ...
+
+
+async def test_an_index_that_cannot_be_written_does_not_leave_a_reload_half_done(
+    config: ClientConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fewer = replace(config, servers=config.servers[:1], forwards=config.forwards[:1])
+    logged: list[LogEvent] = []
+    client = Client(config, ClientOptions(runtime=tmp_path / "run", reload=lambda: fewer))
+    client.staff(cast(Crew, StandInCrew()))
+    with monkeypatch.context() as patch:
+        patch.setattr(log, "event", lambda what, *_, **__: logged.append(what))
+        patch.setattr(stream_sockets, "_replace", no_room)
+        await client.reload()
+    assert logged == [STREAMS_UNAVAILABLE, CONFIG_RELOADED]
+    assert client.status() == "0 of 1 servers up"
+    await client.reload()  # with room again: nothing was left in between
+    assert [each.name for each in meetings([str(tmp_path / "run")])] == ["web1"]
+    client.close()
+
+
+def no_room(path: Path, text: str) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_a_plan_that_fails_leaves_nothing_bound(config: ClientConfig) -> None:
+    def plan(_: ClientConfig) -> Plan:
+        raise ConfigError("no such host")
+
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        free = sock.getsockname()[1]
+    entries = (ForwardEntry(Endpoint("127.0.0.1", free), "web1", 1),)
+    with pytest.raises(ConfigError):
+        Client(replace(config, forwards=entries), ClientOptions(transparent=plan))
+    socket.create_server(("127.0.0.1", free)).close()
 
 
 def test_a_worker_is_handed_its_stream_socket_last(config: ClientConfig, tmp_path: Path) -> None:

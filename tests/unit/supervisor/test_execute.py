@@ -1,6 +1,7 @@
 """Real programs, executed."""
 
 import asyncio
+import errno
 import json
 import os
 import signal
@@ -79,6 +80,21 @@ async def test_closing_ends_it() -> None:
     process, channel = await start()
     process.close()
     assert await asyncio.wait_for(channel.receive(), 20) is None
+
+
+async def test_one_that_cannot_be_watched_does_not_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+
+    def refuse(pid: int) -> int:
+        seen.append(pid)
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr(os, "pidfd_open", refuse)
+    ours, theirs = socket.socketpair()
+    with ours, theirs, pytest.raises(OSError, match="Too many open files"):
+        execute("tests.helpers.fake_helper", theirs, NONE)
+    with pytest.raises(ProcessLookupError):
+        os.kill(seen[0], 0)
 
 
 async def test_what_cannot_be_started_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:

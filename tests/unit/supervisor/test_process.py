@@ -1,4 +1,5 @@
 import asyncio
+import errno
 import os
 import signal
 import socket
@@ -52,6 +53,22 @@ async def test_waiting_can_be_given_up_and_taken_up_again(launcher: Launcher) ->
     assert await asyncio.wait_for(child.wait(), 20) == -signal.SIGKILL
     child.close()
     ours.close()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs Linux")
+async def test_one_that_cannot_be_watched_does_not_stay(launcher: Launcher, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+
+    def refuse(pid: int) -> int:
+        seen.append(pid)
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr(os, "pidfd_open", refuse)
+    ours, theirs = socket.socketpair()
+    with ours, theirs, pytest.raises(OSError, match="Too many open files"):
+        launcher.launch(f"{ENTRIES}:never_ready", "hyp-test", theirs, [])
+    with pytest.raises(ProcessLookupError):
+        os.kill(seen[0], 0)
 
 
 async def test_closing_ends_a_child(launcher: Launcher) -> None:

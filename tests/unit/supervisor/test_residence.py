@@ -1,5 +1,6 @@
 """The runtime directory: nobody else's, and one program at a time."""
 
+import errno
 import fcntl
 import os
 import socket
@@ -44,6 +45,17 @@ def test_an_open_directory_is_closed(tmp_path: Path) -> None:
     residence = Residence.enter(tmp_path, "x")
     assert mode(tmp_path) == 0o700
     residence.leave()
+
+
+def test_a_full_disk_is_told_and_leaves_no_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(fd: int, data: bytes, offset: int) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pwrite", refuse)
+        with pytest.raises(CannotCreateError, match="cannot be used: no space left on device"):
+            Residence.enter(tmp_path, "x")
+    Residence.enter(tmp_path, "x").leave()
 
 
 def test_the_second_is_told_who_is_first(tmp_path: Path) -> None:
@@ -105,6 +117,7 @@ def test_of_many_that_start_at_once_one_stays(tmp_path: Path) -> None:
 
 def test_what_a_dead_program_left_is_no_hindrance(tmp_path: Path) -> None:
     code = f"""
+import errno
 import fcntl
 import os
 from pathlib import Path
@@ -218,6 +231,7 @@ def test_the_user_that_we_become_gets_there(tmp_path: Path, monkeypatch: pytest.
     assert mode(tmp_path / "run") == 0o755
     for residence in (shared, own):
         code = f"""
+import errno
 import fcntl
 import os
 os.setresgid({NOBODY}, {NOBODY}, {NOBODY}); os.setresuid({NOBODY}, {NOBODY}, {NOBODY})
