@@ -92,13 +92,6 @@ class TwoRelays:
             self._hops.pop().stop()
 
 
-def free_port() -> int:
-    """A loopback port nobody listens on. Another program may take it first: then whoever gets it says so and ends."""
-    with socket.create_server((LOOPBACK, 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
-
-
 def port_is_open(address: Address) -> bool:
     try:
         with socket.create_connection(address, timeout=1.0):

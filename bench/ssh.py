@@ -11,7 +11,8 @@ from pathlib import Path
 
 from bench.bulk import Address
 from bench.child import Child
-from bench.peers import LOOPBACK, START_TIMEOUT, Ports, free_port, wait_for_port, write_private
+from bench.peers import LOOPBACK, START_TIMEOUT, Ports, wait_for_port, write_private
+from bench.ports import free_port
 from bench.processes import family
 
 #: The ciphers issue 3 names as the measure.

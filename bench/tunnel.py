@@ -16,7 +16,8 @@ from pathlib import Path
 
 from bench.bulk import Address
 from bench.child import Child, ChildError
-from bench.peers import LOOPBACK, START_TIMEOUT, Ports, free_port, write_private
+from bench.peers import LOOPBACK, START_TIMEOUT, Ports, write_private
+from bench.ports import free_port
 from bench.processes import Process, family
 
 #: Seconds for one ``keygen``.

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.peers import free_port
+from bench.ports import free_port
 from hyperion.hosts import BEGIN, write
 from tests.helpers.netns import Host
 from tests.helpers.product import Product

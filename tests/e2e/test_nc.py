@@ -19,6 +19,7 @@ from tests.helpers.load import MIB
 from tests.helpers.openssh import OpenSsh, openssh
 from tests.helpers.product import Entry, Product, Server, worker_pid
 from tests.helpers.ways import NC, client_file, environment, nc, proxy_command
+from tests.peer.services import closed_port
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="there are no Unix sockets that hand over descriptors")
 
@@ -232,8 +233,7 @@ def test_who_leaves_early_is_no_error_of_ours(way: str) -> None:
 
 @each_way
 def test_each_way_to_fail_has_its_code_and_its_words(way: str) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        closed = taken.getsockname()[1]
+    closed = closed_port()
     with service(answer_with_digest) as port, installed([port, closed], way) as (product, server):
         found = {}
         for name, number in (("web1", 9), ("web1", closed), ("web9", port)):

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.peers import free_port
+from bench.ports import free_port
 from tests.helpers.everyday import PROGRAMS, Database, Machine, http, work
 from tests.helpers.http_service import body
 from tests.helpers.netns import Host

@@ -8,7 +8,8 @@ import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from bench.peers import LOOPBACK, free_port, write_private
+from bench.peers import LOOPBACK, write_private
+from bench.ports import free_port
 from bench.ssh import AES128_GCM, PRIVILEGE_SEPARATION_DIRECTORY, SSHD, make_key, sshd_config
 from tests.helpers.program import Program
 

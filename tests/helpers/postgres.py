@@ -13,7 +13,8 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from bench.peers import LOOPBACK, free_port, write_private
+from bench.peers import LOOPBACK, write_private
+from bench.ports import free_port
 from tests.helpers.program import Program
 from tests.helpers.programs import find_program
 

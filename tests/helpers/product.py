@@ -15,7 +15,8 @@ from types import TracebackType
 from typing import Self
 
 from bench.bulk import Address
-from bench.peers import LOOPBACK, free_port, port_is_open, write_private
+from bench.peers import LOOPBACK, port_is_open, write_private
+from bench.ports import free_port
 from bench.tunnel import FORWARD_LINE, KEY_BYTES, make_key, program, quote
 from tests.helpers.program import PATIENCE, Program
 

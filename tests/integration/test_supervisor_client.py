@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from bench.ports import free_port
 from hyperion.supervisor.client import MAX_FORWARDS
 from tests.helpers.supervised import Supervised, ask, open_pidfds, supervised, wait_until_ended
 
@@ -36,12 +37,6 @@ def ports(program: Supervised) -> list[int]:
 def pids_by_name(program: Supervised, count: int) -> dict[str, int]:
     lines = program.wait_for("HYP4001I", count)
     return {line["hyperion"]["worker"]["id"]: line["process"]["pid"] for line in lines}
-
-
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
 
 
 @LOOPS

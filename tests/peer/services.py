@@ -4,6 +4,8 @@ import contextlib
 import socket
 import threading
 
+from bench.ports import free_port
+
 
 class EchoService:
     """Sends back what comes, keeps half-close. Use as a context manager; ``port`` is its address on 127.0.0.1."""
@@ -43,6 +45,4 @@ class EchoService:
 
 def closed_port() -> int:
     """A port of 127.0.0.1 that nobody listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as closed:
-        port: int = closed.getsockname()[1]
-        return port
+    return free_port()

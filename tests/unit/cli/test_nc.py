@@ -2,7 +2,6 @@
 
 import os
 import pty
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +15,7 @@ from hyperion.config.client import read_client
 from hyperion.config.outline import ClientOutline, outline_client
 from hyperion.errors import ConfigMissingError, NotRunningError, UnreachableError, UsageError
 from tests.helpers.config_files import client_text
+from tests.peer.services import closed_port
 
 
 def write_client(directory: Path, addr: str = "192.0.2.1:8443") -> Path:
@@ -72,8 +72,7 @@ def test_a_system_that_cannot(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_server_that_is_down(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HYPERION_HOME", str(tmp_path))
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
+    port = closed_port()
     with pytest.raises(UnreachableError, match="connection refused"):
         run_nc(write_client(tmp_path, addr=f"127.0.0.1:{port}"), "web1", 22)
 

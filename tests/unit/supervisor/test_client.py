@@ -25,6 +25,7 @@ from hyperion.supervisor.socks import SOCKS_NAME
 from hyperion.supervisor.spec import Spec
 from tests.helpers.calls import reach
 from tests.helpers.supervise import client_config, key
+from tests.peer.services import closed_port
 
 FORWARDS = [["127.0.0.1:0", "web1", 22], ["127.0.0.1:0", "db1", 5432]]
 
@@ -77,8 +78,7 @@ def test_before_it_runs_it_listens_already(config: ClientConfig) -> None:
 
 def test_one_address_that_cannot_be_had_closes_all(config: ClientConfig) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        with socket.create_server(("127.0.0.1", 0)) as sock:
-            free = sock.getsockname()[1]
+        free = closed_port()
         entries = tuple(ForwardEntry(Endpoint("127.0.0.1", port), "web1", 1) for port in (free, taken.getsockname()[1]))
         with pytest.raises(CannotCreateError):
             Client(

@@ -3,6 +3,7 @@ from collections.abc import Sequence
 
 import pytest
 
+from bench.ports import free_port
 from hyperion.config import Endpoint, ForwardEntry
 from hyperion.errors import CannotCreateError
 from hyperion.supervisor.forwards import BoundForward, bind_forwards, close_unused
@@ -52,15 +53,10 @@ def test_all_or_nothing() -> None:
     held = bind_forwards([ForwardEntry(ANY, "web1", 22)])
     with socket.create_server(("127.0.0.1", 0)) as taken:
         busy = Endpoint("127.0.0.1", taken.getsockname()[1])
-        free = Endpoint("127.0.0.1", _free_port())
+        free = Endpoint("127.0.0.1", free_port())
         wanted = [held[0].entry, ForwardEntry(free, "a", 1), ForwardEntry(busy, "a", 2)]
         with pytest.raises(CannotCreateError):
             bind_forwards(wanted, held)
     assert held[0].sock.fileno() != -1
     with socket.create_server(("127.0.0.1", free.port)):
         close(held)
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as sock:
-        return int(sock.getsockname()[1])

@@ -13,6 +13,7 @@ from hyperion.worker.connector import ConnectFailed, Target
 from hyperion.worker.single import SingleTunnel
 from tests.helpers.calls import Call
 from tests.helpers.rig import ADMIN_SECRET, PSK, SERVER, Events, Rig, echo, noise, send_all, service, until
+from tests.peer.services import closed_port
 
 pytestmark = pytest.mark.both_loops
 
@@ -71,8 +72,7 @@ async def test_a_tunnel_that_breaks(events: Events) -> None:
 
 
 async def test_nobody_there() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
+    port = closed_port()
     tunnel = SingleTunnel(Target("web1", "127.0.0.1", port, SERVER, ADMIN_SECRET, PSK))
     with pytest.raises(ConnectFailed, match="connection refused"):
         await tunnel.open((os.geteuid(),))

@@ -19,6 +19,7 @@ from hyperion.worker.socks import SocksWorker
 from tests.helpers.calls import CalledRig, bind
 from tests.helpers.rig import Events, echo, listen, noise, port_of, reset, service, until
 from tests.helpers.socks import dial, exactly, to_the_end
+from tests.peer.services import closed_port
 
 pytestmark = pytest.mark.both_loops
 
@@ -99,8 +100,7 @@ async def test_a_denied_port_is_said_once(events: Events, tmp_path: Path) -> Non
 
 
 async def test_a_port_where_nobody_listens(events: Events, tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
+    port = closed_port()
     async with CalledRig(tmp_path / "s", port), proxy(tmp_path / "s") as address:
         sock, code = await blocking_dial(address, "web1", port)
         assert code == Reply.CONNECTION_REFUSED

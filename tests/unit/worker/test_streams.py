@@ -13,6 +13,7 @@ from hyperion.rendezvous import call
 from hyperion.worker.deadlines import Deadlines
 from tests.helpers.calls import Call, CalledRig, reach
 from tests.helpers.rig import Events, Stream, digest, echo, ending, hang_up, noise, send_all, service, until
+from tests.peer.services import closed_port
 
 pytestmark = [
     pytest.mark.both_loops,
@@ -88,8 +89,7 @@ async def test_a_denied_port(events: Events, path: Path) -> None:
 
 
 async def test_a_port_where_nobody_listens(events: Events, path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
+    port = closed_port()
     async with CalledRig(path, port) as rig:
         made = await rig.call(port)
         assert await made.answer() is Answer.UNREACHABLE
