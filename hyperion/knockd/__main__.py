@@ -30,8 +30,8 @@ from hyperion.knockd.rights import keep_only_net_admin
 from hyperion.knockd.server import Knockd, check
 from hyperion.knockd.watch import TableWatch
 from hyperion.privileges import set_process_name
-from hyperion.proto.control import PULSE_SECONDS
 from hyperion.proto.control_knockd import (
+    KNOCKD_PULSE_SECONDS,
     Fault,
     Held,
     Hold,
@@ -136,7 +136,7 @@ async def _hold(channel: Control, guard: Guard, door: Door, seconds: float) -> N
 async def _beat(channel: Control) -> None:
     send = _sender(channel)
     while True:
-        await asyncio.sleep(PULSE_SECONDS)
+        await asyncio.sleep(KNOCKD_PULSE_SECONDS)
         send(Pulse())
 
 

@@ -160,7 +160,8 @@ class Poll(Message, frozen=True, tag="poll"):
 
 
 class Pulse(Message, frozen=True, tag="pulse"):
-    """The loop of a child with rights (knockd, tund) turns: what it says every ``PULSE_SECONDS`` if it has no counters.
+    """The loop of a child with rights (knockd, tund) turns: what it says every ``PULSE_SECONDS`` if it has no counters,
+    knockd every ``KNOCKD_PULSE_SECONDS``.
 
     Not in the unions of workers, who send a ``Heartbeat``.
     """

@@ -13,7 +13,11 @@ import msgspec
 
 from hyperion.proto.control import Fault, LogSettings, Message, Pulse, Ready, Stop
 
+#: Seconds between knockd's signs of life. Shorter than those of other children: while it hangs nobody guards the gate.
+KNOCKD_PULSE_SECONDS = 1.0
+
 __all__ = [
+    "KNOCKD_PULSE_SECONDS",
     "Admitted",
     "Ended",
     "Fault",

@@ -23,6 +23,9 @@ HELPER_LONG_LIFE = 1.5
 #: A helper that was ready and then crashed is started again after so many seconds at most: while the one knockd is
 #: away, nobody gets in, and while tund is, no fake address answers.
 HELPER_LONGEST_WAIT = 0.5
+#: A knockd that was ready and then says nothing for so long, seconds, is killed: three signs of life. Its loop never
+#: waits for nftables, so a slow firewall is no silence. Until then somebody may flush the table, and nobody mends it.
+KNOCKD_SILENCE = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +47,8 @@ class Kind:
     longest_wait: float = LONGEST_WAIT
     #: Seconds of life after which an end counts as the first.
     long_life: float = LONG_LIFE
+    #: Longest silence of one that has become ready, seconds; ``None``: as long as starting may take (``spec.Timing``).
+    silence: float | None = None
 
     @property
     def is_helper(self) -> bool:
@@ -69,6 +74,7 @@ KNOCKD = Kind(
     rights=frozenset({Capability.NET_ADMIN, Capability.NET_RAW}),
     longest_wait=HELPER_LONGEST_WAIT,
     long_life=HELPER_LONG_LIFE,
+    silence=KNOCKD_SILENCE,
 )
 
 #: Turns packets round. CAP_NET_ADMIN makes the device and is given up then.

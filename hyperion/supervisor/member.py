@@ -19,6 +19,10 @@ from hyperion.supervisor.process import Launcher, Process
 from hyperion.supervisor.restart import GiveUp, RestartPolicy
 from hyperion.supervisor.spec import Spec, Timing
 
+#: If our own loop comes so much too late to see that a child was silent, seconds, the silence was ours: we were
+#: stopped, or starved, and what the child said meanwhile is still to be read.
+OWN_LATENESS = 0.5
+
 Report = Callable[["Member", Message], None]
 
 
@@ -48,10 +52,7 @@ class Member:
             self._policy.started(_now())
             life = Life(self.spec.name)
             await self._live(life)
-            self.ready.clear()
             self._ready_at, self._last_end = None, life.reason()
-            if self.spec.ended is not None:
-                self.spec.ended()
             if self._leaving.is_set():
                 life.log_stopped()
                 return
@@ -114,6 +115,7 @@ class Member:
         except (OSError, EOFError) as error:
             detail = error.strerror if isinstance(error, OSError) else None
             life.cause = f"it could not be started: {detail or type(error).__name__}"
+            self._fall_silent()
             return
         self._process, self._channel, self._heard_at = process, channel, _now()
         life.pid = process.pid
@@ -125,6 +127,8 @@ class Member:
             if self._killed:
                 process.kill()
             await self._listen(channel, self.spec.kind.conversation(process.pid, self.spec.config), life)
+            # Before the process has ended: the kernel may keep one that hangs in a call for as long as it likes.
+            self._fall_silent()
             life.exit_code = await self._end(process)
         finally:
             self._process = self._channel = None
@@ -154,19 +158,40 @@ class Member:
         """Until the child closed its end, went silent, or said what it may not; the last two end it."""
         try:
             while True:
-                async with asyncio.timeout(self._timing.silence):
-                    message = await channel.receive()
+                message = await self._receive(channel)
                 if message is None:
                     return
                 conversation.check(message)
                 self._heard_at = _now()
                 self._note(message, life)
         except TimeoutError:
-            life.cause = f"it was silent for {self._timing.silence:g} s"
+            life.cause = f"it was silent for {self._patience():g} s"
         except ChannelError as error:
             life.cause = str(error)
         if self._process is not None:
             self._process.kill()
+
+    async def _receive(self, channel: Channel[Message]) -> Message | None:
+        """Raises ``TimeoutError`` after a silence that was the child's."""
+        while True:
+            deadline = _now() + self._patience()
+            try:
+                async with asyncio.timeout_at(deadline):
+                    return await channel.receive()
+            except TimeoutError:
+                if _now() - deadline < OWN_LATENESS:
+                    raise
+
+    def _patience(self) -> float:
+        """The longest silence, seconds."""
+        silence = self.spec.kind.silence if self.ready.is_set() else None
+        return self._timing.silence if silence is None else min(silence, self._timing.silence)
+
+    def _fall_silent(self) -> None:
+        """Nothing more will be heard of this child."""
+        self.ready.clear()
+        if self.spec.ended is not None:
+            self.spec.ended()
 
     def _note(self, message: Message, life: Life) -> None:
         match message:

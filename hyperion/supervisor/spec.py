@@ -12,7 +12,8 @@ from hyperion.supervisor.kind import WORKER, Kind
 class Timing:
     """How patient the supervisor is, seconds. Tests are in more of a hurry."""
 
-    #: A child that says nothing for so long is stuck: four heartbeats. Also the time it has to become ready.
+    #: A child that says nothing for so long is stuck: four heartbeats. Also the time it has to become ready. Of one
+    #: that is ready its kind may ask for more (``Kind.silence``).
     silence: float = 20.0
     #: A running child heard of within three heartbeats is in good health.
     freshness: float = 15.0
@@ -25,7 +26,8 @@ class Spec:
     """What a member is: its name in logs and in ``ps``, its entry point, its configuration and its sockets.
 
     ``entry``: ``package.module:function`` of a worker, the module that a helper is (``Kind``); a helper has no
-    listeners. ``heard`` is called with everything the child says, ``ended`` whenever it has ended, however that came.
+    listeners. ``heard`` is called with everything the child says, ``ended`` once nothing more will be heard of it,
+    however that came.
     """
 
     name: str

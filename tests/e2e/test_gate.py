@@ -3,8 +3,6 @@
 import contextlib
 import random
 import socket
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from hyperion.proto.control_knockd import Admitted, KnockCounts, Revoke
+from tests.helpers.flood import Flood
 from tests.helpers.gate import SCANS, SYN, connect, gets_in, scan, udp_scan, until
 from tests.helpers.gated import ECHO_PORT, Gated, PacketsOut, Transfer, gated, percentiles
 from tests.helpers.knockd_process import PORT, KnockdProcess, elements, send
@@ -234,22 +233,6 @@ def test_who_captured_and_held_back_a_knock_reaches_the_port_and_no_more(server:
     assert server.server.events("session-opened") == []
 
 
-#: target, packets a second, seconds -> how many were sent
-FLOOD = """
-import socket, sys, time
-target, rate, seconds = sys.argv[1], int(sys.argv[2]), float(sys.argv[3])
-sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-sock.connect((target, 8443))
-began, sent = time.monotonic(), 0
-while (now := time.monotonic() - began) < seconds:
-    for _ in range(min(500, int(now * rate) - sent)):
-        sock.send(b"HVPK" + bytes(40))
-        sent += 1
-    time.sleep(0)
-print(sent)
-"""
-
-
 @pytest.mark.parametrize(
     ("rate", "seconds"), [(5_000, 4), pytest.param(50_000, 60, marks=pytest.mark.long)], ids=["short", "long"]
 )
@@ -263,8 +246,7 @@ def test_a_flood_costs_a_running_tunnel_nothing(server: Gated, network: Topology
     _, port = server.client(admin, target)
     took, knocks = [], 0
     with Transfer(admin, port) as transfer:
-        command = (sys.executable, "-c", FLOOD, target, str(rate), str(seconds + 1))
-        flood = network.attacker.popen(*command, stdout=subprocess.PIPE, text=True)
+        flood = Flood(network.attacker, target, rate, seconds + 1)
         for _ in range(seconds):
             began = time.monotonic()
             server.knockd.send(Revoke(admin.ipv4))
@@ -274,7 +256,7 @@ def test_a_flood_costs_a_running_tunnel_nothing(server: Gated, network: Topology
             took.append(sum(step.milliseconds for step in dial.steps if step.name in ("knock", "connect")) / 1_000)
             knocks += dial.knocks
             time.sleep(max(0.0, began + 1 - time.monotonic()))
-        sent = int(flood.communicate(timeout=60)[0])
+        sent = flood.sent()
     late = sum(each > 1 for each in took)
     print(
         f"{sent} knock-shaped packets in {seconds} s: {late} of {seconds} dials late, {percentiles(took)} from the "

@@ -78,7 +78,7 @@ def test_a_configuration_that_cannot_work_is_a_fault_with_78(change: dict[str, o
 
 
 async def test_it_shows_that_it_lives(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(main, "PULSE_SECONDS", 0.01)
+    monkeypatch.setattr(main, "KNOCKD_PULSE_SECONDS", 0.01)
     sent: list[Message] = []
 
     class FakeChannel:

@@ -1,8 +1,11 @@
 """One place in the crew, filled by real processes."""
 
 import asyncio
+import dataclasses
 import os
 import signal
+import time
+from collections.abc import Callable
 
 import pytest
 
@@ -17,10 +20,12 @@ from hyperion.proto.control import (
     ServerWorkerConfig,
     Stop,
 )
+from hyperion.supervisor.kind import WORKER, Kind
 from hyperion.supervisor.member import Member
-from hyperion.supervisor.process import Launcher
+from hyperion.supervisor.process import ChildProcess, Launcher
 from hyperion.supervisor.restart import RestartBudget, RestartPolicy
 from hyperion.supervisor.spec import Spec, Timing
+from tests.helpers.rig import until
 
 Logged = list[tuple[str, str | None]]
 CONFIG = ServerWorkerConfig("0", b"s" * 32, b"p" * 32, Roster(), 3.0, "here", LogSettings())
@@ -30,9 +35,16 @@ pytestmark = pytest.mark.both_loops
 class Place:
     """A member, and what it reported."""
 
-    def __init__(self, launcher: Launcher, entry: str, timing: Timing | None = None) -> None:
+    def __init__(
+        self,
+        launcher: Launcher,
+        entry: str,
+        timing: Timing | None = None,
+        kind: Kind = WORKER,
+        ended: Callable[[], None] | None = None,
+    ) -> None:
         self.heard: asyncio.Queue[Message] = asyncio.Queue()
-        spec = Spec("0", "hyp-worker-0", f"tests.helpers.fake_worker:{entry}", CONFIG, ())
+        spec = Spec("0", "hyp-worker-0", f"tests.helpers.fake_worker:{entry}", CONFIG, (), kind, ended=ended)
         policy = RestartPolicy(RestartBudget())
         self.member = Member(
             spec, launcher, policy, timing or Timing(), lambda _, message: self.heard.put_nowait(message)
@@ -147,3 +159,42 @@ async def test_a_fork_server_that_cannot_be_reached_is_a_failed_start(
     with pytest.raises(ChildError, match="Too many open files"):
         await asyncio.wait_for(place.task, 20)
     assert len(logged) == 5
+
+
+async def test_the_silence_of_its_kind_counts_once_it_is_ready(launcher: Launcher, logged: Logged) -> None:
+    # No start takes so little time: it would end there.
+    kind = dataclasses.replace(WORKER, silence=0.001)
+    place = Place(launcher, "stuck", kind=kind)
+    await place.ready()
+    await until(lambda: ("HYP4002E", "it was silent for 0.001 s") in logged)
+    place.member.kill()
+    await asyncio.wait_for(place.task, 20)
+
+
+async def test_the_time_in_which_we_were_stopped_is_not_the_child_s_silence(launcher: Launcher, logged: Logged) -> None:
+    place = Place(launcher, "obedient", kind=dataclasses.replace(WORKER, silence=1.0))
+    await place.ready()
+    await asyncio.wait_for(place.heard.get(), 20)
+    time.sleep(2 * 1.0)  # noqa: ASYNC251 (just this: the loop stands still)
+    while not place.heard.empty():
+        place.heard.get_nowait()
+    assert isinstance(await asyncio.wait_for(place.heard.get(), 20), Heartbeat)
+    assert logged == [("HYP4001I", None)]
+    place.member.kill()
+    await asyncio.wait_for(place.task, 20)
+
+
+async def test_who_relies_on_it_hears_of_the_silence_before_the_process_has_ended(
+    launcher: Launcher, logged: Logged, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process that hangs in a call of the kernel does not even end by SIGKILL."""
+    ended = asyncio.Event()
+    place = Place(launcher, "stuck", kind=dataclasses.replace(WORKER, silence=0.05), ended=ended.set)
+    monkeypatch.setattr(ChildProcess, "kill", lambda _self: None)
+    await place.ready()
+    await asyncio.wait_for(ended.wait(), 20)
+    assert not place.member.ready.is_set()
+    assert "HYP4002E" not in [code for code, _ in logged]
+    monkeypatch.undo()
+    place.member.kill()
+    await asyncio.wait_for(place.task, 20)

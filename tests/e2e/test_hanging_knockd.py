@@ -1,0 +1,97 @@
+"""A knockd that hangs: how long a stranger has, and that one that is only busy is not taken for one."""
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.helpers.flood import Flood
+from tests.helpers.gate import connect, service
+from tests.helpers.gated import ECHO_PORT, Transfer
+from tests.helpers.knockd_process import load_table
+from tests.helpers.netns import Host, Topology, topology
+from tests.helpers.special import Special
+
+pytestmark = [pytest.mark.root, pytest.mark.needs("ip", "nft"), pytest.mark.timeout(120)]
+
+#: From the moment in which knockd begins to hang to that in which nobody new gets in, whoever flushes its table.
+MAX_HANG_SECONDS = 4.0
+
+
+@pytest.fixture(scope="module")
+def network() -> Iterator[Topology]:
+    with topology() as made:
+        yield made
+
+
+@pytest.fixture
+def server(network: Topology, tmp_path: Path) -> Iterator[Special]:
+    with service(network.server, ECHO_PORT), Special(network, tmp_path) as made:
+        made.wait_ready()
+        yield made
+    network.server.run("nft", "flush", "ruleset")
+
+
+def reaches(host: Host, address: str) -> bool:
+    """Whether the tunnel port of ``address`` answers, asked in a hurry."""
+    try:
+        connect(host, address, timeout=0.1).close()
+    except (TimeoutError, ConnectionError):
+        return False
+    return True
+
+
+def hang_again_and_again(network: Topology, server: Special, times: int) -> None:
+    """The table is flushed meanwhile: a stranger gets through to the port until somebody notices that knockd hangs."""
+    host, exposed = network.server, []
+    _, port = server.client(network.admin, host.ipv4)
+    with Transfer(network.admin, port):
+        for number in range(times):
+            hung_at = last = time.monotonic()
+            os.kill(server.knockd_pid(), signal.SIGSTOP)
+            host.run("nft", "flush", "ruleset")
+            while len(server.server.events("gate-shut")) <= number:
+                began = time.monotonic()
+                last = began if reaches(network.attacker, host.ipv4) else last
+            assert last > hung_at, "nothing was open: the test shows nothing"
+            assert not reaches(network.attacker, host.ipv4)
+            exposed.append(last - hung_at)
+            load_table(host)
+            server.server.wait_events("gate-open", number + 2)
+            assert not reaches(network.attacker, host.ipv4)
+            server.let_in(host.ipv6)
+            server.shut()
+    exposed.sort()
+    print(f"{times} hanging knockds: port reachable for p50 {exposed[times // 2]:.2f} s, worst {exposed[-1]:.2f} s")
+    assert exposed[-1] <= MAX_HANG_SECONDS
+
+
+def test_it_is_noticed_within_seconds(network: Topology, server: Special) -> None:
+    hang_again_and_again(network, server, 1)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(600)
+def test_it_is_noticed_20_times(network: Topology, server: Special) -> None:
+    hang_again_and_again(network, server, 20)
+
+
+@pytest.mark.parametrize(
+    ("rate", "seconds"), [(20_000, 6), pytest.param(50_000, 60, marks=pytest.mark.long)], ids=["short", "long"]
+)
+@pytest.mark.timeout(240)
+def test_a_flooded_one_does_not_hang(network: Topology, server: Special, rate: int, seconds: int) -> None:
+    knockd, came_in = server.knockd_pid(), 0
+    flood = Flood(network.attacker, network.server.ipv4, rate, seconds)
+    while flood.runs:
+        server.let_in(network.server.ipv4)
+        came_in += 1
+        server.shut()
+    print(f"{flood.sent()} knock-shaped packets in {seconds} s, {came_in} times let in meanwhile")
+    assert came_in >= seconds // 4
+    assert server.knockd_pid() == knockd
+    assert not server.server.events("gate-shut")
+    assert not server.server.events("worker-crashed")
