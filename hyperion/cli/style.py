@@ -1,8 +1,7 @@
 """How text looks on a terminal, and when it may look like anything at all.
 
-Knows tones (``good``, ``warn``, ``bad``, ``dim``), their colours, and what the environment says about colour:
-``NO_COLOR`` goes before ``FORCE_COLOR``, an empty variable counts as not set, ``TERM=dumb`` and everything that is no
-terminal is plain. Refuses to know what is shown.
+Knows tones (``good``, ``warn``, ``bad``, ``dim``) and their colours; what the environment says about colour is
+``hyperion.colour``'s. Refuses to know what is shown.
 """
 
 import os
@@ -12,6 +11,7 @@ import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal, NamedTuple
 
+from hyperion.colour import wants_colour
 from hyperion.errors import one_line
 
 Tone = Literal["", "good", "warn", "bad", "dim", "bold"]
@@ -43,12 +43,9 @@ def is_terminal() -> bool:
 
 def wants_color(environ: Mapping[str, str] | None = None, *, terminal: bool | None = None) -> bool:
     """Whether to colour standard output."""
-    environ = os.environ if environ is None else environ
-    if environ.get("NO_COLOR"):
-        return False
-    if environ.get("FORCE_COLOR"):
-        return True
-    return is_terminal() if terminal is None else terminal
+    return wants_colour(
+        os.environ if environ is None else environ, terminal=is_terminal() if terminal is None else terminal
+    )
 
 
 def terminal_width() -> int | None:

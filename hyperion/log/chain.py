@@ -7,8 +7,9 @@ import sys
 from collections.abc import Callable
 
 from hyperion import __version__
+from hyperion.colour import wants_colour
 from hyperion.events import LogEvent
-from hyperion.log.console import ConsoleRenderer, wants_colour
+from hyperion.log.console import ConsoleRenderer
 from hyperion.log.ecs import EcsRenderer
 from hyperion.log.field import Value
 from hyperion.log.stamp import Stamp

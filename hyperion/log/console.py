@@ -1,6 +1,6 @@
 """Renders an event as one line for a person: time, level, message, the caller's fields as ``key=value``.
 
-Knows colours and when not to use them. Values were cleaned before (``log.field``); here they are quoted so that a value
+Knows colours; whether to use them is ``hyperion.colour``'s. Values were cleaned before (``log.field``); here they are quoted so that a value
 cannot pass for a further field. structlog's own console renderer would import rich: 4.5 MB and 80 ms in every process.
 """
 
@@ -47,15 +47,6 @@ class ConsoleRenderer:
         if len(line) > MAX_LINE_BYTES:
             line = line[: MAX_LINE_BYTES - len(_CUT)].decode(errors="ignore").encode() + _CUT
         return line
-
-
-def wants_colour(environ: Mapping[str, str], *, terminal: bool) -> bool:
-    """Whether to colour: ``NO_COLOR`` forbids, ``FORCE_COLOR`` demands, else a terminal that is not ``dumb``."""
-    if environ.get("NO_COLOR"):
-        return False
-    if environ.get("FORCE_COLOR", "0") not in ("", "0"):
-        return True
-    return terminal and environ.get("TERM") != "dumb"
 
 
 def _pairs(fields: Mapping[str, Value]) -> str:

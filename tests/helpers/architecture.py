@@ -18,6 +18,7 @@ BASE_MODULES = frozenset(
         "backoff",
         "capabilities",
         "channel",
+        "colour",
         "config",
         "errors",
         "events",

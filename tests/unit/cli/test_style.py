@@ -13,6 +13,8 @@ from hyperion.cli.style import Piece, columns, pad, paint, piece, wants_color, w
         ({"NO_COLOR": ""}, True, True),
         ({"FORCE_COLOR": "1"}, False, True),
         ({"FORCE_COLOR": ""}, False, False),
+        ({"FORCE_COLOR": "0"}, False, False),
+        ({"FORCE_COLOR": "0"}, True, True),
         ({"NO_COLOR": "1", "FORCE_COLOR": "1"}, True, False),
     ],
 )

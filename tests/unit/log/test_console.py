@@ -1,7 +1,7 @@
 import pytest
 
 from hyperion.events import SESSION_OPENED
-from hyperion.log.console import ConsoleRenderer, wants_colour
+from hyperion.log.console import ConsoleRenderer
 from hyperion.log.ecs import MAX_LINE_BYTES
 from hyperion.log.field import Value
 
@@ -54,21 +54,3 @@ def test_only_the_level_is_coloured() -> None:
 def test_a_long_line_is_cut_between_characters() -> None:
     line = render({f"k{number}": "日" * 250 for number in range(20)})
     assert line.endswith("日 [cut]")
-
-
-@pytest.mark.parametrize(
-    ("environ", "terminal", "expected"),
-    [
-        ({}, True, True),
-        ({}, False, False),
-        ({"TERM": "dumb"}, True, False),
-        ({"NO_COLOR": ""}, True, True),
-        ({"NO_COLOR": "1"}, True, False),
-        ({"FORCE_COLOR": "1"}, False, True),
-        ({"FORCE_COLOR": "0"}, False, False),
-        ({"FORCE_COLOR": "1", "TERM": "dumb"}, False, True),
-        ({"FORCE_COLOR": "1", "NO_COLOR": "1"}, True, False),
-    ],
-)
-def test_colour(environ: dict[str, str], *, terminal: bool, expected: bool) -> None:
-    assert wants_colour(environ, terminal=terminal) is expected
