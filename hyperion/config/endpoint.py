@@ -10,6 +10,9 @@ from typing import Self
 
 MAX_PORT = 65_535
 
+#: Where listeners are unless somebody says otherwise: only this machine reaches them.
+LOOPBACK = "127.0.0.1"
+
 #: Longest host name, characters (RFC 1035 section 2.3.4), and longest label of one.
 MAX_HOST_CHARS = 253
 _LABEL = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
@@ -38,6 +41,10 @@ class Endpoint:
         if not lowest_port <= port <= MAX_PORT:
             raise ValueError(f"the port is not between {lowest_port} and {MAX_PORT}")
         return cls(_parse_host(host), port)
+
+    def collides(self, other: "Endpoint") -> bool:
+        """Whether only one can listen: the same port of the same host. Port 0 is any free one, and never collides."""
+        return self.port != 0 and (self.port, self.host.lower()) == (other.port, other.host.lower())
 
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"

@@ -8,13 +8,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from hyperion.config.endpoint import MAX_PORT, Endpoint
-from hyperion.config.outline import is_taken
+from hyperion.config.endpoint import LOOPBACK, MAX_PORT, Endpoint
 from hyperion.config.settings import ClientConfig, ForwardEntry
 from hyperion.errors import UsageError
-
-#: Forwards listen where only this machine reaches them, unless the configuration says otherwise.
-LOOPBACK = "127.0.0.1"
 
 #: Where names can be seen, if none is close to what was typed.
 NAMES_HINT = "hyperion-client ls shows the names"
@@ -37,9 +33,13 @@ def add_forwards(config: ClientConfig, extra: list[ForwardEntry]) -> ClientConfi
     forwards = list(config.forwards)
     for forward in extra:
         require_server(config, forward.server)
-        if is_taken(forward.local, forwards):
+        if any(forward.local.collides(other.local) for other in forwards):
             raise UsageError(
                 f"-L: {forward.local} is used by two forwards", hint="leave out the local port to get a free one"
+            )
+        if any(forward.local.collides(other.listen) for other in config.socks):
+            raise UsageError(
+                f"-L: {forward.local} is where SOCKS listens", hint="leave out the local port to get a free one"
             )
         forwards.append(forward)
     return replace(config, forwards=tuple(forwards))

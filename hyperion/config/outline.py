@@ -3,7 +3,6 @@
 Enough for everything that shows or edits the file: no key file is opened, no variable read, nobody asked.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -59,7 +58,8 @@ def outline_client(path: Path, raw: ClientFile) -> ClientOutline:
         for section, where, public_key, virtual_ip in zip(raw.server, endpoints, public_keys, virtual_ips, strict=True)
     )
     knock = KnockSettings(raw.knock.enabled, raw.knock.port, window=0)
-    return ClientOutline(path, tuple(servers), forwards, knock, tun, socks_of_file(path, raw.socks))
+    socks = socks_of_file(path, raw.socks, [forward.local for forward in forwards])
+    return ClientOutline(path, tuple(servers), forwards, knock, tun, socks)
 
 
 def _check_names(path: Path, names: list[str]) -> None:
@@ -107,14 +107,8 @@ def _forwards(path: Path, raw: ClientFile) -> tuple[ForwardEntry, ...]:
         if section.server not in names:
             raise wrong(path, ("forward", place, "server"), "the name of a [[server]]", quoted(section.server))
         local = endpoint(path, ("forward", place, "local"), section.local, lowest_port=0)
-        if is_taken(local, forwards):
+        if any(local.collides(other.local) for other in forwards):
             raise wrong(path, ("forward", place, "local"), "an address of its own", f"{local} a second time")
         forwards.append(ForwardEntry(local, section.server, section.remote_port))
     return tuple(forwards)
 
-
-def is_taken(local: Endpoint, forwards: Iterable[ForwardEntry]) -> bool:
-    """Whether a forward listens there already. Port 0 never collides."""
-    return local.port != 0 and any(
-        local.port == other.local.port and local.host.lower() == other.local.host.lower() for other in forwards
-    )

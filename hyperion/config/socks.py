@@ -10,18 +10,18 @@ from dataclasses import replace
 from pathlib import Path
 
 from hyperion.config.complaint import KeyPath, wrong
-from hyperion.config.endpoint import Endpoint
+from hyperion.config.endpoint import LOOPBACK, Endpoint
 from hyperion.config.schema import SocksSection
 from hyperion.config.server import endpoint
 from hyperion.config.settings import ClientConfig, SocksEntry
 from hyperion.errors import UsageError
 
-#: Where ``-D PORT`` listens.
-LOOPBACK = "127.0.0.1"
 
-
-def socks_of_file(path: Path, sections: Sequence[SocksSection]) -> tuple[SocksEntry, ...]:
-    """What ``[[socks]]`` means. Raises ``ConfigError``."""
+def socks_of_file(
+    path: Path, sections: Sequence[SocksSection], taken: Iterable[Endpoint] = ()
+) -> tuple[SocksEntry, ...]:
+    """What ``[[socks]]`` means; ``taken``: where others listen. Raises ``ConfigError``."""
+    used = list(taken)
     entries: list[SocksEntry] = []
     for place, section in enumerate(sections):
         key: KeyPath = ("socks", place, "listen")
@@ -29,9 +29,10 @@ def socks_of_file(path: Path, sections: Sequence[SocksSection]) -> tuple[SocksEn
         if not section.gateway_ports and not is_loopback(entry.listen.host):
             hint = "other hosts could use your tunnels, and nobody asks them who they are: say gateway_ports = true"
             raise wrong(path, key, "a loopback address", str(entry.listen), hint=hint)
-        if is_taken(entry, entries):
+        if any(entry.listen.collides(other) for other in used):
             raise wrong(path, key, "an address of its own", f"{entry.listen} a second time")
         entries.append(entry)
+        used.append(entry.listen)
     return tuple(entries)
 
 
@@ -53,18 +54,12 @@ def add_socks(config: ClientConfig, extra: Sequence[SocksEntry]) -> ClientConfig
     """``config`` with more listeners. Raises ``UsageError`` for an address used twice."""
     entries = list(config.socks)
     for entry in extra:
-        if is_taken(entry, entries):
+        if any(entry.listen.collides(other.listen) for other in entries):
             raise UsageError(f"-D: {entry.listen} is used twice", hint="once is enough")
+        if any(entry.listen.collides(other.local) for other in config.forwards):
+            raise UsageError(f"-D: a forward listens on {entry.listen}", hint="take another port")
         entries.append(entry)
     return replace(config, socks=tuple(entries))
-
-
-def is_taken(entry: SocksEntry, others: Iterable[SocksEntry]) -> bool:
-    """Whether one of ``others`` listens there. Port 0 never collides."""
-    return entry.listen.port != 0 and any(
-        (entry.listen.host.lower(), entry.listen.port) == (other.listen.host.lower(), other.listen.port)
-        for other in others
-    )
 
 
 def is_loopback(host: str) -> bool:

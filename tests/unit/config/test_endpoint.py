@@ -71,3 +71,9 @@ def test_bad_addresses(text: str, reason: str) -> None:
 
 def test_port_0_where_allowed() -> None:
     assert Endpoint.parse("127.0.0.1:0", lowest_port=0) == Endpoint("127.0.0.1", 0)
+
+
+def test_port_0_never_collides() -> None:
+    assert Endpoint("localhost", 80).collides(Endpoint("LOCALHOST", 80))
+    assert not Endpoint("localhost", 80).collides(Endpoint("localhost", 81))
+    assert not Endpoint("::1", 0).collides(Endpoint("::1", 0))

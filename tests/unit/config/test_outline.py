@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from hyperion.config import Endpoint, ForwardEntry, read_client
-from hyperion.config.outline import ClientOutline, ServerOutline, is_taken, outline_client
+from hyperion.config.outline import ClientOutline, ServerOutline, outline_client
 from hyperion.errors import ConfigError
 from tests.helpers.config_files import SERVER_SECRET, client_text
 
@@ -39,8 +39,3 @@ def test_what_cannot_be_meant(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="expected a name of its own"):
         outline(tmp_path, ('"db1"', '"web1"'))
 
-
-def test_port_0_never_collides() -> None:
-    forwards = [ForwardEntry(Endpoint("localhost", 80), "web1", 22), ForwardEntry(Endpoint("::1", 0), "web1", 22)]
-    assert is_taken(Endpoint("LOCALHOST", 80), forwards)
-    assert not is_taken(Endpoint("::1", 0), forwards)

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from hyperion.config import Endpoint, Secrets, SocksEntry, load_client
+from hyperion.config.forward import add_forwards, parse_forward
 from hyperion.config.socks import add_socks, is_loopback, parse_socks
 from hyperion.errors import ConfigError, UsageError
 from tests.helpers.config_files import client_text
@@ -53,6 +54,10 @@ def test_the_file(tmp_path: Path) -> None:
     assert len(more.socks) == 4
     with pytest.raises(UsageError, match=r"127\.0\.0\.1:1080 is used twice"):
         add_socks(config, [parse_socks("1080")])
+    with pytest.raises(UsageError, match=r"a forward listens on 127\.0\.0\.1:2201"):
+        add_socks(config, [parse_socks("2201")])
+    with pytest.raises(UsageError, match=r"127\.0\.0\.1:1080 is where SOCKS listens"):
+        add_forwards(config, [parse_forward("1080:web1:80")])
 
 
 @pytest.mark.parametrize(
@@ -61,6 +66,7 @@ def test_the_file(tmp_path: Path) -> None:
         ('[[socks]]\nlisten = "0.0.0.0:1080"\n', "[[socks]] #1 listen: expected a loopback address"),
         ('[[socks]]\nlisten = "1080"\n', "[[socks]] #1 listen"),
         ('[[socks]]\nlisten = "127.0.0.1:1080"\nport = 1\n', "[[socks]] #1: expected one of the keys"),
+        ('[[socks]]\nlisten = "127.0.0.1:2201"\n', "a second time"),
         ('[[socks]]\nlisten = "localhost:1"\n[[socks]]\nlisten = "LOCALHOST:1"\n', "a second time"),
     ],
 )
