@@ -43,7 +43,7 @@ def remove_sections(text: str, kind: str, key: str, value: str) -> str:
     before = _tables(text)
     if kind not in before:
         return text
-    lines = text.splitlines(keepends=True)
+    lines = _lines(text)
     _cut(lines, before, kind, lambda each: each[key] == value)
     left = [each for each in before[kind] if each[key] != value]
     expected = {name: table for name, table in before.items() if name != kind} | ({kind: left} if left else {})
@@ -101,6 +101,11 @@ def _bottom(lines: list[str], heading: int, end: int) -> int:
     while bottom < end and not lines[bottom].strip():
         bottom += 1
     return bottom
+
+
+def _lines(text: str) -> list[str]:
+    """As TOML counts them. ``splitlines`` also ends one at U+0085 or U+2028, letters like any other there."""
+    return text.splitlines(keepends=True) if text.isascii() else re.findall(r"[^\n]*\n|[^\n]+", text)
 
 
 def _is_comment(line: str) -> bool:

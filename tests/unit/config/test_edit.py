@@ -42,6 +42,15 @@ server = "db1"
 '''
 
 
+@pytest.mark.parametrize("number", [1, 2, 5])
+@pytest.mark.parametrize("separator", ["\x85", "\u2028", "\u2029"])
+def test_a_line_ends_where_toml_says_so(separator: str, number: int) -> None:
+    """Pasted out of a word processor, for example."""
+    text = FILE.replace("# head", "# head" + separator * number).replace("# forwards", f"# for{separator}wards")
+    edited = remove_sections(text, "server", "name", "db1")
+    assert edited == text.replace('# the db machine\n[[server]]\nname = "db1"\naddr = "b # no comment"\n\n', "")
+
+
 def add_server(text: str, values: dict[str, str]) -> str:
     return add_section(text, "server", values)
 
