@@ -12,10 +12,11 @@ Knows that layout and the call (``hyperion.proto.handover``). Refuses to know wh
 import contextlib
 import os
 import socket
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from hyperion.proto.handover import encode_handover
+from hyperion.socket_path import short
 
 #: Whether this system has what stream sockets need: Unix sockets that can hand over descriptors.
 AVAILABLE = hasattr(socket, "AF_UNIX") and hasattr(socket, "send_fds")
@@ -27,8 +28,6 @@ LOCK = "lock"
 
 #: Longest index that is read, bytes: more servers than anybody has.
 MAX_INDEX_BYTES = 1024 * 1024
-#: Longest path of a Unix socket, bytes: ``sun_path`` has 108 on Linux, 104 on BSD and macOS, one of them for the end.
-MAX_PATH_BYTES = 103
 
 #: Appended to a server's name where something wants a domain name.
 SUFFIX = ".hyperion"
@@ -110,16 +109,3 @@ def call(meeting: Meeting, port: int, local: socket.socket, preamble: bytes = b"
 def ask(control: socket.socket, port: int, local: socket.socket, preamble: bytes = b"") -> None:
     """The request of a call. Raises ``OSError`` if nobody is there any more."""
     socket.send_fds(control, [encode_handover(port, preamble)], [local.fileno()])
-
-
-@contextlib.contextmanager
-def short(path: str) -> Iterator[str]:
-    """A name for ``path`` that fits into ``sun_path``, for the time of the block. Raises ``OSError``."""
-    if len(os.fsencode(path)) <= MAX_PATH_BYTES:
-        yield path
-        return
-    directory = os.open(os.path.dirname(path), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        yield f"/proc/self/fd/{directory}/{os.path.basename(path)}"
-    finally:
-        os.close(directory)

@@ -22,6 +22,7 @@ import msgspec
 from hyperion.errors import NotRunningError, RefusedError, TemporaryError, error_class
 from hyperion.paths import Program, is_root, runtime_directory, system_runtime_directory
 from hyperion.proto.operator import MAX_ANSWER_BYTES, Answer, Refused, Request
+from hyperion.socket_path import short
 
 try:
     import fcntl
@@ -42,8 +43,6 @@ LOOK_SECONDS = 0.02
 LAST_SECONDS = 2.0
 #: Longest number in the file, bytes.
 MAX_PID_BYTES = 16
-#: Longest path of a Unix socket, bytes: ``sun_path`` has 108 on Linux, 104 on BSD and macOS, one of them for the end.
-MAX_PATH_BYTES = 103
 
 _LENGTH = struct.Struct(">I")
 
@@ -182,7 +181,8 @@ def ask(directory: Path, request: Request, timeout: float = ANSWER_TIMEOUT) -> A
         deadline = time.monotonic() + timeout
         try:
             sock.settimeout(timeout)
-            connect(sock, directory / SOCKET_FILE)
+            with short(directory / SOCKET_FILE) as path:
+                sock.connect(path)
             body = msgspec.msgpack.encode(request)
             sock.sendall(_LENGTH.pack(len(body)) + body)
             answer = _receive(sock, deadline)
@@ -207,18 +207,6 @@ def demand(directory: Path, request: Request, timeout: float = ANSWER_TIMEOUT) -
     if isinstance(answer, Refused):
         raise error_class(answer.exit_code)(answer.message, hint=answer.hint)
     return answer
-
-
-def connect(sock: socket.socket, path: Path) -> None:
-    """Connects to a Unix socket, also to one whose path is longer than the kernel takes. Raises ``OSError``."""
-    if len(os.fsencode(path)) <= MAX_PATH_BYTES:
-        sock.connect(str(path))
-        return
-    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        sock.connect(f"/proc/self/fd/{directory}/{path.name}")
-    finally:
-        os.close(directory)
 
 
 def _receive(sock: socket.socket, deadline: float) -> Answer:

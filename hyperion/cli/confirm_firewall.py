@@ -10,7 +10,7 @@ from hyperion.cli.output import say
 from hyperion.errors import NotRunningError, RefusedError, TemporaryError
 from hyperion.paths import is_root
 from hyperion.proto.trial import Confirmed, ConfirmRequest, NotConfirmed, TrialToConfirm
-from hyperion.running import connect
+from hyperion.socket_path import short
 from hyperion.trial.login import login_connection
 from hyperion.trial.record import CONFIRM_SOCKET, trial_directory
 
@@ -39,7 +39,8 @@ def _exchange(request: ConfirmRequest) -> Confirmed | NotConfirmed:
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
         sock.settimeout(ANSWER_TIMEOUT)
         try:
-            connect(sock, trial_directory() / CONFIRM_SOCKET)
+            with short(trial_directory() / CONFIRM_SOCKET) as path:
+                sock.connect(path)
             sock.sendall(encode(request))
             while data := sock.recv(65_536):
                 for answer in reader.receive_data(data):

@@ -111,4 +111,3 @@ def _forwards(path: Path, raw: ClientFile) -> tuple[ForwardEntry, ...]:
             raise wrong(path, ("forward", place, "local"), "an address of its own", f"{local} a second time")
         forwards.append(ForwardEntry(local, section.server, section.remote_port))
     return tuple(forwards)
-

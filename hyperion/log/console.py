@@ -1,7 +1,8 @@
 """Renders an event as one line for a person: time, level, message, the caller's fields as ``key=value``.
 
-Knows colours; whether to use them is ``hyperion.colour``'s. Values were cleaned before (``log.field``); here they are quoted so that a value
-cannot pass for a further field. structlog's own console renderer would import rich: 4.5 MB and 80 ms in every process.
+Knows colours; whether to use them is ``hyperion.colour``'s. Values were cleaned before (``log.field``); here they are
+quoted so that a value cannot pass for a further field. structlog's own console renderer would import rich: 4.5 MB and
+80 ms in every process.
 """
 
 from collections.abc import Mapping, MutableMapping

@@ -16,7 +16,8 @@ from typing import Self
 
 from hyperion.errors import CannotCreateError, reason_of
 from hyperion.paths import SYSTEM_RUNTIME
-from hyperion.running import LOOK_SECONDS, MAX_PATH_BYTES, PID_FILE, SOCKET_FILE, read_pid
+from hyperion.running import LOOK_SECONDS, PID_FILE, SOCKET_FILE, read_pid
+from hyperion.socket_path import short
 
 try:
     import fcntl
@@ -79,15 +80,15 @@ class Residence:
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             path.unlink(missing_ok=True)
-            _bind(sock, path)
+            with short(path) as name:
+                sock.bind(name)
             os.chmod(path, SOCKET_MODE)
             if owner is not None:
                 os.chown(path, *owner, follow_symlinks=False)
             sock.listen(BACKLOG)
         except OSError as error:
             sock.close()
-            reason = (error.strerror or str(error)).lower()
-            raise CannotCreateError(f"{path} cannot be listened on: {reason}") from None
+            raise CannotCreateError(f"{path} cannot be listened on: {reason_of(error)}") from None
         sock.setblocking(False)
         self._socket = sock
         return sock
@@ -204,14 +205,3 @@ def _check_plain(fd: int, path: Path) -> None:
 def _is_at(fd: int, path: Path) -> bool:
     status = os.fstat(fd)
     return bool(status.st_nlink) and os.path.samestat(status, os.stat(path, follow_symlinks=False))
-
-
-def _bind(sock: socket.socket, path: Path) -> None:
-    if len(os.fsencode(path)) <= MAX_PATH_BYTES:
-        sock.bind(str(path))
-        return
-    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        sock.bind(f"/proc/self/fd/{directory}/{path.name}")
-    finally:
-        os.close(directory)

@@ -16,7 +16,8 @@ from typing import NamedTuple
 from hyperion import log
 from hyperion.errors import CannotCreateError
 from hyperion.events import STREAMS_UNAVAILABLE
-from hyperion.rendezvous import AVAILABLE, INDEX, LOCK, PREFIX, Meeting, render_index, short
+from hyperion.rendezvous import AVAILABLE, INDEX, LOCK, PREFIX, Meeting, render_index
+from hyperion.socket_path import short
 from hyperion.supervisor.sockets import BACKLOG
 
 try:
@@ -94,7 +95,7 @@ class StreamSockets:
         self._made += 1
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
-            with short(str(path)) as name:
+            with short(path) as name:
                 sock.bind(name)
             path.chmod(PRIVATE_FILE)  # before anybody can connect: nobody listens yet, and the directory is private
             sock.listen(BACKLOG)

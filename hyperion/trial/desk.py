@@ -4,7 +4,6 @@ Knows nothing of what is believed: a judge, handed in, does.
 """
 
 import asyncio
-import os
 import socket
 from collections.abc import Callable, Coroutine
 from pathlib import Path
@@ -13,6 +12,7 @@ import msgspec
 
 from hyperion.channel import Channel, ChannelError
 from hyperion.proto.trial import Confirmed, ConfirmRequest, ConfirmToTrial, NotConfirmed
+from hyperion.socket_path import short
 
 #: Seconds that a caller may take for its request.
 REQUEST_TIMEOUT = 2.0
@@ -34,12 +34,8 @@ class Desk:
         # What is there belongs to a trial that is dead: we hold the lock.
         self._path.unlink(missing_ok=True)
         self._socket.setblocking(False)
-        # By way of the directory: the path of a Unix socket may not be long, and a directory's may.
-        directory = os.open(self._path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            self._socket.bind(f"/proc/self/fd/{directory}/{self._path.name}")
-        finally:
-            os.close(directory)
+        with short(self._path) as name:
+            self._socket.bind(name)
         self._socket.listen(8)
         self._spawn(self._serve())
 

@@ -34,6 +34,7 @@ BASE_MODULES = frozenset(
         "running",
         "service_user",
         "socket_filter",
+        "socket_path",
     }
 )
 

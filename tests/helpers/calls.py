@@ -9,7 +9,8 @@ import msgspec
 
 from hyperion.proto.control import ClientWorkerConfig
 from hyperion.proto.handover import Answer, Ending
-from hyperion.rendezvous import Meeting, call, short
+from hyperion.rendezvous import Meeting, call
+from hyperion.socket_path import short
 from tests.helpers.rig import WAIT_SECONDS, Rig
 
 

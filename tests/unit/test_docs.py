@@ -51,7 +51,6 @@ NO_LIMITS = {
     "capabilities.MAX_CAPABILITIES",
     "privileges.MAX_PROCESS_NAME_BYTES",
     "proto.yamux.frame.MAX_U32",
-    "running.MAX_PATH_BYTES",
     "running.MAX_PID_BYTES",
 }
 #: Rooms whose limits the table holds. Those of the gate's processes join it with the gate.

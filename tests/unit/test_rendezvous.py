@@ -13,7 +13,6 @@ from hyperion.proto.handover import encode_handover
 from hyperion.rendezvous import (
     INDEX,
     MAX_INDEX_BYTES,
-    MAX_PATH_BYTES,
     PREFIX,
     Meeting,
     call,
@@ -22,8 +21,8 @@ from hyperion.rendezvous import (
     meetings,
     read_index,
     render_index,
-    short,
 )
+from hyperion.socket_path import MAX_PATH_BYTES, short
 
 WEB = Meeting("Web1", "/run/x/0", ("10.99.0.10", "192.0.2.1"))
 DB = Meeting("db1", "/run/x/1", ("10.99.0.11",))

@@ -38,4 +38,3 @@ def test_neither_key_file_nor_psk_is_needed(tmp_path: Path) -> None:
 def test_what_cannot_be_meant(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="expected a name of its own"):
         outline(tmp_path, ('"db1"', '"web1"'))
-

@@ -7,7 +7,7 @@ import pytest
 
 from hyperion.channel import Channel, encode
 from hyperion.proto.trial import Confirmed, ConfirmRequest, NotConfirmed, TrialToConfirm
-from hyperion.running import connect
+from hyperion.socket_path import short
 from hyperion.trial import desk as desk_module
 from hyperion.trial.desk import Desk
 
@@ -16,7 +16,8 @@ REQUEST = ConfirmRequest("192.0.2.1", 1, "192.0.2.2", 22)
 
 async def ask(path: Path, data: bytes) -> Confirmed | NotConfirmed | None:
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    connect(sock, path)
+    with short(path) as name:
+        sock.connect(name)
     sock.sendall(data)
     channel: Channel[Confirmed | NotConfirmed] = await Channel.open(sock, msgspec.msgpack.Decoder(TrialToConfirm))
     async with asyncio.timeout(5):
