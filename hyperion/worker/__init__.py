@@ -2,5 +2,5 @@
 ``proto``.
 
 ``connection`` joins one TCP connection to one tunnel machine. ``relay`` joins one local socket to one stream.
-``server`` and ``client`` are the two kinds of worker, ``main`` their entry points.
+``server``, ``client`` and ``socks`` are the kinds of worker, ``duties`` is what they all do, ``main`` how they begin.
 """

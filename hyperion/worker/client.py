@@ -14,34 +14,27 @@ from hyperion.proto.control import (
     ClientWorkerConfig,
     DeviceDown,
     DeviceUp,
-    Drain,
     Heartbeat,
     Poll,
-    Stop,
     SupervisorToWorker,
     TunnelState,
     WantPort,
     WorkerToSupervisor,
 )
 from hyperion.worker.connector import Connector, Target
-from hyperion.worker.counters import Counters
+from hyperion.worker.duties import Worker
 from hyperion.worker.forward import Forward, ForwardedStream
 from hyperion.worker.marked import MarkedSockets
-from hyperion.worker.poller import new_poller
 from hyperion.worker.pool import Pool
 from hyperion.worker.streams import StreamSocket
 from hyperion.worker.transparent import TransparentPorts
 
 
-class ClientWorker:
+class ClientWorker(Worker):
     """Everything one client worker owns. ``tell`` reaches the supervisor: it hears of each change of the pool."""
 
     def __init__(self, config: ClientWorkerConfig, tell: Callable[[WorkerToSupervisor], None]) -> None:
-        self._tell = tell
-        self.finished = asyncio.Event()
-        self._counters = Counters()
-        self._poller = new_poller()
-        self._draining = False
+        super().__init__(tell)
         self._closing: asyncio.Task[None] | None = None
         keys = (config.server_public, config.static_secret, config.psk)
         target = Target(config.server, config.host, config.port, *keys, knock=config.knock)
@@ -79,7 +72,7 @@ class ClientWorker:
         """Obey the supervisor. False if a client worker knows no such order."""
         match message:
             case Poll():
-                self._tell(self.heartbeat())
+                super().handle(message)
                 self._pool.tell()
             case DeviceUp():
                 if not self._draining:
@@ -88,27 +81,14 @@ class ClientWorker:
                 self._transparent.device_down()
             case WantPort(port=port):
                 self._transparent.want(port)
-            case Drain(timeout=timeout):
-                self.drain(timeout)
-            case Stop():
-                self.stop("stop")
             case _:
-                return False
+                return super().handle(message)
         return True
-
-    def drain(self, timeout: float) -> None:
-        """Accept no more; finish the streams that run, but no longer than ``timeout`` seconds."""
-        if self._draining:
-            return
-        self._draining = True
-        self._close_listeners()
-        asyncio.get_running_loop().call_later(timeout, self.stop, "drain")
-        self._finish_if_drained()
 
     def stop(self, reason: str) -> None:
         """End every stream and tunnel now."""
         self._draining = True
-        self._close_listeners()
+        self._take_nothing_new()
         for stream in self._streams():
             stream.end(reason)
         if self._closing is None:
@@ -119,7 +99,7 @@ class ClientWorker:
         running = [(stream.bytes_in, stream.bytes_out) for stream in self._streams()]
         return self._counters.heartbeat(len(self._pool.connections), running)
 
-    def _close_listeners(self) -> None:
+    def _take_nothing_new(self) -> None:
         for forward in self._forwards:
             forward.close()
         self._calls.close()

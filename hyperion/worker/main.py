@@ -10,7 +10,6 @@ import os
 import signal
 import socket
 from collections.abc import Callable
-from typing import Protocol
 
 from hyperion import log, loop
 from hyperion.channel import Channel, ChannelError, open_worker_end
@@ -21,7 +20,6 @@ from hyperion.proto.control import (
     PULSE_SECONDS,
     ClientWorkerConfig,
     Fault,
-    Heartbeat,
     LogSettings,
     Ready,
     ServerWorkerConfig,
@@ -30,6 +28,7 @@ from hyperion.proto.control import (
     WorkerToSupervisor,
 )
 from hyperion.worker.client import ClientWorker
+from hyperion.worker.duties import Worker
 from hyperion.worker.heap import keep_freed_memory
 from hyperion.worker.server import ServerWorker
 from hyperion.worker.socks import SocksWorker
@@ -45,27 +44,6 @@ EXIT_BUG = 70
 EXIT_CONFIG = 78
 
 Control = Channel[SupervisorToWorker]
-
-
-class Worker(Protocol):
-    """What both kinds of worker have in common."""
-
-    finished: asyncio.Event
-
-    async def start(self, listeners: list[socket.socket]) -> None:
-        """Serve on these sockets."""
-
-    def handle(self, message: SupervisorToWorker) -> bool:
-        """Obey; False for an order that this kind of worker does not know."""
-
-    def drain(self, timeout: float) -> None:
-        """Finish what runs, then set ``finished``."""
-
-    def stop(self, reason: str) -> None:
-        """End what runs, then set ``finished``."""
-
-    def heartbeat(self) -> Heartbeat:
-        """The counters of now."""
 
 
 def server_worker(channel_socket: socket.socket, listeners: list[socket.socket]) -> None:

@@ -16,34 +16,30 @@ from hyperion.events import REJECTIONS_SUMMARISED
 from hyperion.flood import RejectionMeter
 from hyperion.proto.admins import AdminRule
 from hyperion.proto.control import (
-    Drain,
     Heartbeat,
-    Poll,
     ServerPolicy,
     ServerWorkerConfig,
-    Stop,
     SupervisorToWorker,
     WorkerToSupervisor,
 )
 from hyperion.proto.noise.seen import SeenEphemerals
 from hyperion.worker.arrival import ArrivingConnection
 from hyperion.worker.connection import Session, TunnelConnection
-from hyperion.worker.counters import Counters
+from hyperion.worker.duties import Worker
 from hyperion.worker.egress import Admins
 from hyperion.worker.expiry import ExpiryWatch
 from hyperion.worker.gate import Gate
-from hyperion.worker.poller import new_poller
 from hyperion.worker.session import ServedSession
 
 #: Connections the kernel may hold for us; a burst of clients after a restart fits.
 BACKLOG = 1024
 
 
-class ServerWorker:
+class ServerWorker(Worker):
     """Everything one server worker owns. Also the ``Reception`` of its arrivals. ``tell`` reaches the supervisor."""
 
     def __init__(self, config: ServerWorkerConfig, tell: Callable[[WorkerToSupervisor], None]) -> None:
-        self._tell = tell
+        super().__init__(tell)
         self.static_secret = config.static_secret
         self.psk = config.psk
         self.handshake_timeout = config.handshake_timeout
@@ -53,13 +49,9 @@ class ServerWorker:
         self.gate = Gate()
         self.seen = SeenEphemerals()
         self.meter = RejectionMeter()
-        self.finished = asyncio.Event()
-        self._counters = Counters()
-        self._poller = new_poller()
         self._sessions: set[ServedSession] = set()
         self._expiry = ExpiryWatch(lambda: self._sessions)
         self._listener: asyncio.Server | None = None
-        self._draining = False
 
     async def start(self, listeners: list[socket.socket]) -> None:
         """Accept on the socket handed over by the supervisor."""
@@ -69,36 +61,15 @@ class ServerWorker:
 
     def handle(self, message: SupervisorToWorker) -> bool:
         """Obey the supervisor. False if a server worker knows no such order."""
-        match message:
-            case ServerPolicy():
-                self._apply(message)
-            case Poll():
-                self._tell(self.heartbeat())
-            case Drain(timeout=timeout):
-                self.drain(timeout)
-            case Stop():
-                self.stop("stop")
-            case _:
-                return False
+        if not isinstance(message, ServerPolicy):
+            return super().handle(message)
+        self._apply(message)
         return True
-
-    def drain(self, timeout: float) -> None:
-        """Take nothing new; finish what runs, but no longer than ``timeout`` seconds."""
-        if self._draining:
-            return
-        self._draining = True
-        if self._listener is not None:
-            self._listener.close()
-        for session in list(self._sessions):
-            session.drain()
-        asyncio.get_running_loop().call_later(timeout, self.stop, "drain")
-        self._finish_if_drained()
 
     def stop(self, reason: str) -> None:
         """End every session now."""
         self._draining = True
-        if self._listener is not None:
-            self._listener.close()
+        self._close_listener()
         for session in list(self._sessions):
             session.end(reason)
         self._finish_if_drained()
@@ -122,6 +93,15 @@ class ServerWorker:
         return session
 
     # --- inside
+
+    def _take_nothing_new(self) -> None:
+        self._close_listener()
+        for session in list(self._sessions):
+            session.drain()
+
+    def _close_listener(self) -> None:
+        if self._listener is not None:
+            self._listener.close()
 
     def _session_changed(self, session: ServedSession) -> None:
         """A session is gone once its connection is, and no target waits for the rest of a stream."""

@@ -13,64 +13,38 @@ from typing import Final
 from hyperion import log
 from hyperion.events import INTERNAL_ERROR, LISTENER_STARTED, REJECTIONS_SUMMARISED
 from hyperion.flood import RejectionMeter
-from hyperion.proto.control import Drain, Heartbeat, Poll, SocksConfig, Stop, SupervisorToWorker, WorkerToSupervisor
+from hyperion.proto.control import Heartbeat, SocksConfig, WorkerToSupervisor
 from hyperion.rendezvous import Meeting
 from hyperion.worker.acceptor import Acceptor
-from hyperion.worker.counters import Counters
-from hyperion.worker.poller import new_poller
+from hyperion.worker.duties import Worker
 from hyperion.worker.socks_client import SocksClient
 
 #: Clients that negotiate, or wait for an answer, at once; further ones are closed.
 MAX_CLIENTS: Final = 1024
 
 
-class SocksWorker:
+class SocksWorker(Worker):
     """Everything that the child owns."""
 
     def __init__(self, config: SocksConfig, tell: Callable[[WorkerToSupervisor], None]) -> None:
-        self.finished = asyncio.Event()
-        self._tell = tell
+        super().__init__(tell)
         self._addresses = config.listeners
         self._servers = [Meeting(place.name, place.path, place.addresses) for place in config.servers]
         self._meter = RejectionMeter()
-        self._counters = Counters()
-        self._poller = new_poller()
         self._acceptors: list[Acceptor] = []
         self._clients: set[asyncio.Task[None]] = set()
-        self._draining = False
 
     async def start(self, listeners: list[socket.socket]) -> None:
         """Accept on the sockets handed over."""
+        self._poller.open()
         for address, listener in zip(self._addresses, listeners, strict=True):
             self._acceptors.append(Acceptor(listener, self._poller, self._accepted))
             log.event(LISTENER_STARTED, {"hyperion.forward.local": address})
 
-    def handle(self, message: SupervisorToWorker) -> bool:
-        """Obey the supervisor. False if this child knows no such order."""
-        match message:
-            case Poll():
-                self._tell(self.heartbeat())
-            case Drain(timeout=timeout):
-                self.drain(timeout)
-            case Stop():
-                self.stop("stop")
-            case _:
-                return False
-        return True
-
-    def drain(self, timeout: float) -> None:
-        """Accept no more; those who have asked get their answer, within ``timeout`` seconds."""
-        if self._draining:
-            return
-        self._draining = True
-        self._close_listeners()
-        asyncio.get_running_loop().call_later(timeout, self.stop, "drain")
-        self._finish_if_drained()
-
     def stop(self, reason: str) -> None:
         """End everything now."""
         self._draining = True
-        self._close_listeners()
+        self._take_nothing_new()
         for client in list(self._clients):
             client.cancel()
         self._finish_if_drained()
@@ -97,7 +71,7 @@ class SocksWorker:
             log.event(INTERNAL_ERROR, log.error_fields(error))
         self._finish_if_drained()
 
-    def _close_listeners(self) -> None:
+    def _take_nothing_new(self) -> None:
         for acceptor in self._acceptors:
             acceptor.close()
 
