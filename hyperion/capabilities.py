@@ -47,6 +47,8 @@ _WORD = 0xFFFFFFFF
 class Capability(enum.IntEnum):
     """Those that Hyperion ever uses, by their numbers in linux/capability.h."""
 
+    CHOWN = 0
+    DAC_OVERRIDE = 1
     DAC_READ_SEARCH = 2
     SETGID = 6
     SETUID = 7

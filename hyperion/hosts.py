@@ -125,10 +125,10 @@ def _replace(path: Path, text: str, before: os.stat_result) -> bool:
 
 
 def _like(descriptor: int, path: Path, status: os.stat_result) -> None:
-    """Mode, owner and labels of the file that it replaces."""
+    """Mode, labels and owner of the file that it replaces; the owner last, because only the owner changes the rest."""
     os.fchmod(descriptor, stat.S_IMODE(status.st_mode))
-    if (status.st_uid, status.st_gid) != (os.geteuid(), os.getegid()):
-        os.fchown(descriptor, status.st_uid, status.st_gid)
     with contextlib.suppress(OSError):
         for name in os.listxattr(path):
             os.setxattr(descriptor, name, os.getxattr(path, name))
+    if (status.st_uid, status.st_gid) != (os.geteuid(), os.getegid()):
+        os.fchown(descriptor, status.st_uid, status.st_gid)

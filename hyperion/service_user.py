@@ -6,8 +6,10 @@ Knows the system's list of users. Changes nothing: becoming that user is the bus
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 from hyperion import capabilities
 from hyperion.capabilities import Capability
@@ -25,7 +27,15 @@ NOBODY = "nobody"
 
 #: Seconds that an interpreter has to start as another user; it takes a few hundredths of one.
 TRIAL_SECONDS = 20.0
-_TRIAL = (sys.executable, "-I", "-c", "import hyperion.privileges")
+#: Loads our code, and says which of the places named as arguments this user cannot get at: directories to pass through,
+#: anything else to read and write.
+_TRIAL_CODE = """
+import os, sys, hyperion.privileges
+for name in sys.argv[1:]:
+    if not os.access(name, os.X_OK if os.path.isdir(name) else os.R_OK | os.W_OK):
+        print(name)
+"""
+_TRIAL = (sys.executable, "-I", "-c", _TRIAL_CODE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,54 +49,78 @@ class ServiceUser:
     warning: str | None = None
 
 
-def find_service_user(asked: str | None, default: str, config_file: Path) -> ServiceUser | None:
-    """The user that was ``asked`` for; else ``default`` if there is one; else the owner of ``config_file`` if that is
-    not root; else nobody, with a warning. ``None`` where no user can be changed: we are not root, or root without the
-    rights for it (a container).
+class Hindrance(NamedTuple):
+    """Why a user cannot be who serves, as the rest of a sentence that begins with his name; and what would help."""
 
-    A user that was not asked for and cannot run this program (it is installed in a home directory) is passed over: root
-    serves, without root's rights, and with a warning. Raises ``UsageError`` for a user that does not exist or that only
-    root could become, ``RefusedError`` for one that was asked for, or made for this, and cannot run the program.
+    why: str
+    help: str
+
+
+def find_service_user(
+    asked: str | None, default: str, config_file: Path, *, owner_first: bool = False, places: Sequence[Path] = ()
+) -> ServiceUser | None:
+    """The user that was ``asked`` for; else ``default`` if there is one; else the owner of ``config_file`` if that is
+    not root (``owner_first``: he goes before ``default``); else nobody, with a warning. ``None`` where no user can be
+    changed: we are not root, or root without the rights for it (a container).
+
+    ``places``: directories that he must get through, and other files that he must read and write. A user that was not
+    asked for and cannot, or cannot run this program (it is installed in a home directory), is passed over: root serves,
+    without root's rights, and with a warning. Raises ``UsageError`` for a user that does not exist or that only root
+    could become, ``RefusedError`` for one that was asked for, or made for this, and cannot serve.
     """
     if not hasattr(os, "geteuid") or os.geteuid() != 0 or not _may_change():
         _only_ourselves(asked)
         return None
-    wanted = _look_up(asked) if asked is not None else _find(default)
-    if wanted is not None:
-        if not can_run(wanted):
-            hint = "install Hyperion where that user can run it, such as /opt/hyperion, or choose another with --user"
-            raise RefusedError(f"user {wanted.name} cannot run {sys.executable}", hint=hint)
-        return wanted
     owner = config_file.stat().st_uid
+    made_for_this = None if owner_first and owner != 0 else _find(default)
+    wanted = made_for_this if asked is None else _look_up(asked)
+    if wanted is not None:
+        if (hindrance := hindrance_of(wanted, places)) is not None:
+            hint = f"{hindrance.help}, or choose another with --user"
+            raise RefusedError(f"user {wanted.name} {hindrance.why}", hint=hint)
+        return wanted
     user = _of_uid(owner) if owner != 0 else _look_up(NOBODY)
     advice = f"make a user {default}, who may read {config_file} and its keys, or choose one with --user"
-    if not can_run(user):
-        why = f"{user.name} cannot run {sys.executable}"
+    if (hindrance := hindrance_of(user, places)) is not None:
+        advice = advice if owner == 0 else f"{hindrance.help}, or choose a user with --user"
+        why = f"{user.name} {hindrance.why}"
         return replace(_of_uid(0), warning=f"root serves, without root's rights, because {why}: {advice}")
     return user if owner != 0 else replace(user, warning=f"there is no user {default}, so {NOBODY} serves: {advice}")
 
 
-def can_run(user: ServiceUser) -> bool:
-    """Whether this user can start our interpreter and load our code. Asked by doing it, 30 ms; only root can."""
+def hindrance_of(user: ServiceUser, places: Sequence[Path] = ()) -> Hindrance | None:
+    """What keeps this user from starting our interpreter with our code, and from ``places``; ``None``: nothing.
+
+    Asked by doing it, 30 ms; only root can.
+    """
     if user.uid == 0:
-        return True
+        return None
+    cannot_run = Hindrance(
+        f"cannot run {sys.executable}", "install Hyperion where that user can run it, such as /opt/hyperion"
+    )
     try:
         done = subprocess.run(  # noqa: S603  (our own interpreter, an argument vector, no shell)
-            _TRIAL,
+            [*_TRIAL, *map(str, places)],
             user=user.uid,
             group=user.gid,
             extra_groups=user.groups,
             cwd="/",
             env={},
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
+            text=True,
             timeout=TRIAL_SECONDS,
             check=False,
         )
     except (OSError, subprocess.SubprocessError):
-        return False
-    return done.returncode == 0
+        return cannot_run
+    if done.returncode != 0:
+        return cannot_run
+    if (closed := done.stdout.partition("\n")[0]) != "":
+        help_ = f"chmod 666 {closed}, as udev does" if closed.startswith("/dev/") else f"open the way to {closed}"
+        return Hindrance(f"cannot use {closed}", help_)
+    return None
 
 
 def uid_of(name: str) -> int | None:

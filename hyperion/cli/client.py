@@ -43,6 +43,7 @@ def program() -> None:
 )
 @options.tun
 @options.hosts
+@options.client_user
 @options.socks
 @options.drain_timeout
 @options.log
@@ -56,6 +57,7 @@ def run(
     tun: bool,
     hosts: bool,
     hosts_file: Path,
+    user: str | None,
     socks: tuple[str, ...],
     gateway_ports: bool,
     drain_timeout: float,
@@ -80,6 +82,7 @@ def run(
             socks,
             tun=tun,
             hosts=hosts_file if hosts else None,
+            user=user,
             gateway_ports=gateway_ports,
             drain_timeout=drain_timeout,
             log_format=log_format,
@@ -215,6 +218,7 @@ def status(
 @click.option("--no-tun", is_flag=True, help="No transparent mode, although it would be possible.")
 @options.socks
 @options.hosts
+@options.client_user
 @click.option("--no-wait", is_flag=True, help="Return when the client is ready, whatever the servers do.")
 @options.drain_timeout
 @options.log
@@ -238,7 +242,7 @@ def up(context: click.Context, /, foreground: bool, no_tun: bool, no_wait: bool,
         from hyperion.cli.up import UpOptions, run_arguments, socks_arguments  # noqa: PLC0415
         from hyperion.cli.up_client import run_up_client  # noqa: PLC0415
 
-        arguments = run_arguments(given, "only", "drain_timeout", "log_level")
+        arguments = run_arguments(given, "only", "user", "drain_timeout", "log_level")
         arguments += socks_arguments(given["socks"], gateway_ports=given["gateway_ports"])
         options = UpOptions(
             program="client",
@@ -246,6 +250,7 @@ def up(context: click.Context, /, foreground: bool, no_tun: bool, no_wait: bool,
             dry_run=dry_run,
             passphrase_fd=given["passphrase_fd"],
             arguments=arguments,
+            user=given["user"],
         )
         hosts = given["hosts_file"] if given["hosts"] else None
         return run_up_client(options, given["only"], wait=not no_wait, tun=not no_tun, hosts=hosts)

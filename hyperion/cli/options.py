@@ -98,6 +98,14 @@ def user(default: str) -> Callable[[Command], Command]:
     )
 
 
+#: ``--user`` of the client.
+client_user = click.option(
+    "--user",
+    metavar="NAME",
+    help="Who runs it if root starts this. [default: the configuration's owner; if that is root: hyperion-client, else "
+    "nobody]",
+)
+
 #: ``--drain-timeout``, for both programs.
 drain_timeout = click.option(
     "--drain-timeout",

@@ -16,6 +16,7 @@ from hyperion.cli.border import Action
 @click.option("--mtu", type=click.IntRange(68, 65_535), help="Largest packet, bytes. [default: [tun] mtu]")
 @click.option("--apply", "apply_routes", is_flag=True, help="Set routes and rule as print-routes says, while it runs.")
 @options.hosts
+@options.client_user
 @options.drain_timeout
 @options.log
 @options.debug

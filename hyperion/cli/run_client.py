@@ -10,18 +10,23 @@ from hyperion.cli.loading import client_path, load_client_config
 from hyperion.cli.output import forget_output, say
 from hyperion.cli.rights import settler
 from hyperion.cli.start import Restart, Start
-from hyperion.cli.transparent_mode import prepare
+from hyperion.cli.transparent_mode import TUN_DEVICE, prepare
 from hyperion.config import ClientConfig
 from hyperion.config.forward import add_forwards, parse_forward
+from hyperion.config.keyfile import trust_user
 from hyperion.config.selection import only_servers
 from hyperion.config.socks import add_socks, parse_socks
 from hyperion.errors import UsageError
 from hyperion.loop import run
 from hyperion.privileges import disable_core_dumps
 from hyperion.proto.control import LogSettings
+from hyperion.service_user import ServiceUser, find_service_user
 from hyperion.supervisor import client
 from hyperion.supervisor.client import ClientOptions
 from hyperion.supervisor.plan import Plan, fake_plan
+
+#: Made for the client by deploy/sysusers.d.
+SERVICE_USER = "hyperion-client"
 
 #: Forwards until told to stop; returns the exit code.
 Serve = Callable[[ClientConfig, ClientOptions], int]
@@ -46,6 +51,7 @@ def run_client(
     log_format: str,
     log_level: str,
     only: Sequence[str] = (),
+    user: str | None = None,
     start: Start | None = None,
     restart: Restart | None = None,
     serve: Serve = _serve,
@@ -53,9 +59,9 @@ def run_client(
     """Loads the configuration, adds ``forwards`` as of ``-L`` and ``socks`` as of ``-D``, starts the log, and forwards.
 
     ``tun``: transparent mode as well, as ``plan`` says; ``hosts``: with the servers' names in that file; ``only``: just
-    these servers; ``start``: how this process came to be (default: by hand); ``restart``: how it gets rid of a secret
-    in its environment (default: not at all). Raises what loading raises, ``UsageError`` and ``RefusedError``, before
-    anything is started.
+    these servers; ``user``: whom root becomes (default: see ``_who``); ``start``: how this process came to be
+    (default: by hand); ``restart``: how it gets rid of a secret in its environment (default: not at all). Raises what
+    loading raises, ``UsageError`` and ``RefusedError``, before anything is started.
     """
     disable_core_dumps()
     extra = [parse_forward(text) for text in forwards]
@@ -69,6 +75,7 @@ def run_client(
 
     with start.reporting():
         prepare(tun=tun, hosts=hosts)
+        trust_user(user)
         config = load()
         start.loaded(restart)
         # Who asked for it to be up wants it also for nc and for SOCKS.
@@ -87,6 +94,7 @@ def run_client(
             log_path=start.log_path,
             transparent=plan if tun else None,
             hosts=hosts,
+            user=_who(user, path, start.runtime, tun=tun),
         )
         return _serve_logged(config, options, serve)
 
@@ -103,9 +111,18 @@ def _serve_logged(config: ClientConfig, options: ClientOptions, serve: Serve) ->
     )
     start_log()
     try:
-        return serve(config, dataclasses.replace(options, settle=settler(None, start_log)))
+        # The system's directory of logs stays root's: this user may be any person, and others log there, too.
+        settle = settler(options.user, start_log, options.log_path, owns_directory=False)
+        return serve(config, dataclasses.replace(options, settle=settle))
     finally:
         log.close()
+
+
+def _who(asked: str | None, config_file: Path, runtime: Path, *, tun: bool) -> ServiceUser | None:
+    """Whom root becomes: he must get to where the runtime directory is or will be, and to what makes the device."""
+    there = next(place for place in runtime.absolute().parents if place.is_dir())
+    places = [there, TUN_DEVICE] if tun and TUN_DEVICE.exists() else [there]
+    return find_service_user(asked, SERVICE_USER, config_file, owner_first=True, places=places)
 
 
 def show_forwards(forwards: list[tuple[str, str, int]]) -> None:

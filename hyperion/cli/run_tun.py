@@ -53,4 +53,5 @@ def run_tun(mode: RealMode, given: Mapping[str, Any]) -> int:
         drain_timeout=given["drain_timeout"],
         log_format=given["log_format"],
         log_level=given["log_level"],
+        user=given["user"],
     )

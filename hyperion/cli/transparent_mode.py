@@ -17,6 +17,9 @@ from hyperion.privileges import held
 #: Where the kernel shows the device of a client that runs in transparent mode.
 DEVICE = Path("/sys/class/net/hyperion0")
 
+#: What makes it. udev lets everybody open it, because the capability is what counts.
+TUN_DEVICE = Path("/dev/net/tun")
+
 #: Where the kernel is told how to check that an answer came the way the question went.
 REVERSE_PATH = Path("/proc/sys/net/ipv4/conf")
 

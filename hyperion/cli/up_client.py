@@ -19,6 +19,7 @@ from hyperion.cli.transparent_mode import obstacle
 from hyperion.cli.up import UpOptions, refuse_if_up, responsible_unit, show_plan, start_daemon
 from hyperion.cli.view_client import client_lines, client_summary
 from hyperion.config import ClientConfig, Secrets
+from hyperion.config.keyfile import trust_user
 from hyperion.config.selection import only_servers
 from hyperion.errors import ConfigError, HyperionError, UsageError
 from hyperion.privileges import disable_core_dumps
@@ -56,6 +57,7 @@ def run_up_client(
     secrets = Secrets(terminal_prompt())
     if options.passphrase_fd is not None:
         secrets.give(read_passphrase(options.passphrase_fd))
+    trust_user(options.user)
     config = only_servers(load_client_config(path, secrets), only)
     if not config.servers:
         raise ConfigError(

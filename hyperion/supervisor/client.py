@@ -19,10 +19,11 @@ from hyperion.errors import ChildError, ConfigError, HyperionError
 from hyperion.events import CONFIG_RELOADED, STREAMS_UNAVAILABLE
 from hyperion.proto.control import ClientWorkerConfig, ForwardRule, LogSettings, TunnelState
 from hyperion.proto.operator import ClientAnswer, ForwardLine, TransparentLine
+from hyperion.service_user import ServiceUser
 from hyperion.supervisor.crew import Crew
 from hyperion.supervisor.desk import Desk, DeskPlace, closing, served
 from hyperion.supervisor.forwards import BoundForward, bind_forwards, close_unused
-from hyperion.supervisor.kind import TUND
+from hyperion.supervisor.kind import HOSTS_KEEPER, TUND
 from hyperion.supervisor.marker import Marker
 from hyperion.supervisor.notify import Notifier
 from hyperion.supervisor.plan import Plan
@@ -40,7 +41,7 @@ from hyperion.supervisor.transparent import Transparent
 #: Forwards of one server: what is left of the sockets that one worker can be handed.
 MAX_FORWARDS = MAX_LISTENERS - 2
 
-#: Root reads anybody's configuration, but root without rights only its own: kept for reloads in transparent mode.
+#: Root reads anybody's configuration, but root without rights only its own: kept for reloads where root stays root.
 READING: Rights = frozenset({Capability.DAC_READ_SEARCH})
 
 #: Told once all workers are ready: local address, server, remote port of each forward, in the order of the file.
@@ -71,8 +72,18 @@ class ClientOptions:
     desk: DeskPlace | None = None
     #: Where this program logs, for operators; ``None``: standard error.
     log_path: str | None = None
-    #: Gives up all rights but these, which stay permitted: for transparent mode.
+    #: The user that we become, to whom our files are given; ``None``: we stay who we are.
+    user: ServiceUser | None = None
+    #: Becomes that user and keeps these rights permitted; called when everything that needs more was made.
     settle: Callable[[Rights], None] = lambda _: None
+
+    @property
+    def rights_needed(self) -> Rights:
+        """What is kept, to start helpers now and again, to mark sockets, and for reloads."""
+        needed = NONE if self.transparent is None else TUND.rights or NONE
+        if self.user is None or self.user.uid == 0:
+            return needed | privileges.held(READING)
+        return needed if self.hosts is None else needed | (HOSTS_KEEPER.rights or NONE)
 
 
 async def run(config: ClientConfig, options: ClientOptions) -> int:
@@ -83,12 +94,11 @@ async def run(config: ClientConfig, options: ClientOptions) -> int:
     """
     privileges.set_process_name("hyperion-client")
     privileges.disable_core_dumps()
-    desk = Desk.open(options.desk, "hyperion-client", config.path)
+    owner = None if options.user is None else (options.user.uid, options.user.gid)
+    desk = Desk.open(options.desk, "hyperion-client", config.path, owner)
     with closing(desk):
         client = Client(config, options)
         try:
-            if options.transparent is not None:
-                options.settle((TUND.rights or NONE) | privileges.held(READING))  # to start tund, now and again
             with orders() as queue, contextlib.closing(Notifier.from_environment()) as notifier:
                 changed = _StatusLine(client, notifier).show
                 async with open_crew(options.preload, options.timing, changed) as crew:
@@ -142,7 +152,8 @@ class Client:
     """The configuration that holds now, its sockets, and the crew it was given to."""
 
     def __init__(self, config: ClientConfig, options: ClientOptions) -> None:
-        """Binds all local addresses. Raises ``HyperionError``; then none is bound."""
+        """Binds all local addresses, which may need rights; then becomes whom ``options.settle`` says, to whom the
+        rest belongs. Raises ``HyperionError``; then none is bound."""
         # First, because it may look up names and fail: nothing is bound yet.
         plan = None if options.transparent is None else options.transparent(config)
         self._config = config
@@ -156,9 +167,10 @@ class Client:
         #: Marks the sockets of tunnels whose own packets the device would catch.
         self.marker = Marker(None if plan is None else plan.mark)
         try:
+            self._socks = bind_socks(config.socks)
+            options.settle(options.rights_needed)
             if options.runtime is not None:
                 self._streams = open_streams(options.runtime, required=bool(config.socks))
-            self._socks = bind_socks(config.socks)
             self._specs = self._make_specs(config, self._forwards, self._socks)
             self._publish(config)
         except HyperionError:

@@ -87,12 +87,13 @@ TUND = Kind(
     long_life=HELPER_LONG_LIFE,
 )
 
-#: Holds names in the hosts file. It needs to own the file, and no capability.
+#: Holds names in the hosts file. As the file's owner it needs no capability; as another user it writes beside it
+#: (CAP_DAC_OVERRIDE) and gives what it wrote to the owner (CAP_CHOWN), in effect for each change only.
 HOSTS_KEEPER = Kind(
     "hosts keeper",
     msgspec.msgpack.Decoder(KeeperToSupervisor),
     _helper_conversation,
-    rights=frozenset(),
+    rights=frozenset({Capability.DAC_OVERRIDE, Capability.CHOWN}),
     longest_wait=HELPER_LONGEST_WAIT,
     long_life=HELPER_LONG_LIFE,
 )

@@ -132,7 +132,8 @@ def explain(error: OSError, endpoint: Endpoint) -> HyperionError:
         case errno.EACCES | errno.EPERM if endpoint.port < FIRST_FREE_PORT:
             return RefusedError(
                 f"{what}: permission denied",
-                hint=f"ports below {FIRST_FREE_PORT} need CAP_NET_BIND_SERVICE; take a higher port",
+                hint=f"ports below {FIRST_FREE_PORT} need root or CAP_NET_BIND_SERVICE, and are bound at the start: "
+                "restart it, or take a higher port",
             )
         case errno.EACCES | errno.EPERM:
             return RefusedError(f"{what}: permission denied", hint="something forbids it: a sandbox, or a policy")

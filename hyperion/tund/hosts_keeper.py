@@ -4,6 +4,7 @@ Started by the supervisor, with the control socket as descriptor 3. If it is kil
 transparent mode, finds our part of the file by its marks. What is written, and how, is ``hyperion.hosts``'s.
 """
 
+import contextlib
 import signal
 import socket
 import sys
@@ -11,18 +12,22 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from hyperion import hosts
-from hyperion.privileges import harden_worker, set_process_name
+from hyperion import hosts, privileges
+from hyperion.capabilities import Capability, Rights
+from hyperion.privileges import set_process_name
 from hyperion.proto.control import Message
 from hyperion.proto.control_keeper import HostNames
 from hyperion.tund.keeper import CONTROL_FD, Keeper
+
+#: To write beside a file of another user, and to give it what was written.
+FOREIGN_FILE: Rights = frozenset({Capability.DAC_OVERRIDE, Capability.CHOWN})
 
 
 def main() -> int:
     """The exit code."""
     set_process_name("hyp-hosts")
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    harden_worker()  # the file is root's, and so are we; no capability is needed
+    privileges.drop_to(None, privileges.held(FOREIGN_FILE))  # none if we are the file's owner
     with socket.socket(fileno=CONTROL_FD) as control:
         return Keeper(control, hold).run()
 
@@ -32,8 +37,16 @@ def hold(message: Message) -> Callable[[], object]:
     if not isinstance(message, HostNames):
         raise TypeError(type(message).__name__)
     path = Path(message.path)
-    hosts.write(message.names, path)
-    return partial(hosts.write, (), path)
+    _write(message.names, path)
+    return partial(_write, (), path)
+
+
+def _write(names: hosts.Names, path: Path) -> None:
+    """With the rights that we have, in effect for this one change. Raises what ``hosts.write`` raises."""
+    with contextlib.ExitStack() as stack:
+        for right in privileges.held(FOREIGN_FILE):
+            stack.enter_context(privileges.raised(Capability(right)))
+        hosts.write(names, path)
 
 
 if __name__ == "__main__":

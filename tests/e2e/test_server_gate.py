@@ -17,6 +17,7 @@ from tests.helpers.gated import ECHO_PORT, PSK_TEXT, Transfer
 from tests.helpers.knockd_process import PORT, SET, TABLE, elements, load_table, status
 from tests.helpers.meddling import MEDDLING, Probe
 from tests.helpers.netns import Topology, topology
+from tests.helpers.others import opened_way
 from tests.helpers.special import Special
 
 pytestmark = [pytest.mark.root, pytest.mark.needs("ip", "nft", "unshare"), pytest.mark.timeout(120)]
@@ -55,22 +56,6 @@ def special(network: Topology, directory: Path, *, ready: bool = True, **options
 def server(network: Topology, directory: Path) -> Iterator[Special]:
     with special(network, directory) as made:
         yield made
-
-
-def opened_way() -> list[str]:
-    """A prefix: every user can run our interpreter, as if it were installed where it belongs."""
-    lines = []
-    path = Path(os.path.realpath(sys.executable))
-    for parent, child in zip([*path.parents][-2::-1], [*path.parents][-3::-1], strict=False):
-        if parent.stat().st_mode & 0o005 != 0o005:
-            keep = "$(mktemp -d)"
-            lines += [
-                f"k={keep}; mount --bind {parent} $k; mount -t tmpfs -o mode=0755 none {parent}",
-                f"mkdir -p {child}; mount --bind $k/{child.name} {child}",
-            ]
-            break
-    script = "; ".join(["set -e", *lines, 'exec "$@"'])
-    return ["unshare", "--mount", "--propagation", "private", "sh", "-c", script, "sh"]
 
 
 def hidden_nft() -> list[str]:

@@ -1,5 +1,6 @@
 import os
 import pwd
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,7 @@ import pytest
 from hyperion import capabilities, service_user
 from hyperion.capabilities import Sets
 from hyperion.errors import RefusedError, UsageError
-from hyperion.service_user import ServiceUser, can_run, find_service_user, service_uids
+from hyperion.service_user import Hindrance, ServiceUser, find_service_user, hindrance_of, service_uids
 
 NOBODY = pwd.getpwnam("nobody")
 
@@ -24,7 +25,7 @@ def as_root(monkeypatch: pytest.MonkeyPatch) -> None:
     """And everybody can run the program."""
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     monkeypatch.setattr(service_user, "_may_change", lambda: True)
-    monkeypatch.setattr(service_user, "can_run", lambda _: True)
+    monkeypatch.setattr(service_user, "hindrance_of", lambda *_: None)
 
 
 @pytest.fixture
@@ -115,31 +116,71 @@ def test_a_system_without_users(config: Path, monkeypatch: pytest.MonkeyPatch) -
 
 @pytest.mark.usefixtures("as_root")
 def test_a_user_who_cannot_run_the_program(config: Path, owned_by: Owner, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(service_user, "can_run", lambda user: user.uid == 0)
+    hindrance = Hindrance("cannot run it", "install it")
+    monkeypatch.setattr(service_user, "hindrance_of", lambda *_: hindrance)
     for asked, default in (("nobody", "no-such-user"), (None, "nobody")):
-        with pytest.raises(RefusedError, match="user nobody cannot run") as caught:
+        with pytest.raises(RefusedError, match="user nobody cannot run it") as caught:
             find_service_user(asked, default, config)
-        assert "--user" in str(caught.value.hint)
+        assert caught.value.hint == "install it, or choose another with --user"
     owned_by(0)
     user = find_service_user(None, "no-such-user", config)
     assert user is not None
     assert (user.name, user.uid) == ("root", 0)
-    assert "root serves, without root's rights, because nobody cannot run" in str(user.warning)
+    assert "root serves, without root's rights, because nobody cannot run it: make a user" in str(user.warning)
+    owned_by(NOBODY.pw_uid)
+    user = find_service_user(None, "daemon", config, owner_first=True)
+    assert user is not None
+    assert user.uid == 0
+    assert str(user.warning).endswith("because nobody cannot run it: install it, or choose a user with --user")
+
+
+@pytest.mark.usefixtures("as_root")
+def test_the_owner_may_come_before_the_programs_own_user(config: Path, owned_by: Owner) -> None:
+    owned_by(NOBODY.pw_uid)
+    user = find_service_user(None, "daemon", config, owner_first=True)
+    assert user is not None
+    assert (user.name, user.warning) == ("nobody", None)
+    owned_by(0)
+    user = find_service_user(None, "daemon", config, owner_first=True)
+    assert user is not None
+    assert (user.name, user.warning) == ("daemon", None)
+    user = find_service_user("nobody", "daemon", config, owner_first=True)
+    assert user is not None
+    assert user.name == "nobody"
 
 
 @pytest.mark.root
 def test_who_can_run_it_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:
     nobody = ServiceUser("nobody", NOBODY.pw_uid, NOBODY.pw_gid, (NOBODY.pw_gid,))
-    assert can_run(ServiceUser("root", 0, 0, (0,)))
+    assert hindrance_of(ServiceUser("root", 0, 0, (0,)), [Path("/nonexistent")]) is None
     monkeypatch.setattr(service_user, "_TRIAL", ("/bin/sh", "-c", 'test "$(id -u) $(id -g)" = "65534 65534"'))
-    assert can_run(nobody)
-    monkeypatch.setattr(service_user, "_TRIAL", ("/bin/sh", "-c", "exit 1"))
-    assert not can_run(nobody)
-    monkeypatch.setattr(service_user, "_TRIAL", ("/nonexistent",))
-    assert not can_run(nobody)
-    monkeypatch.setattr(service_user, "_TRIAL", ("/bin/sleep", "9"))
-    monkeypatch.setattr(service_user, "TRIAL_SECONDS", 0.05)
-    assert not can_run(nobody)
+    assert hindrance_of(nobody) is None
+    for trial in (("/bin/sh", "-c", "exit 1"), ("/nonexistent",), ("/bin/sleep", "9")):
+        monkeypatch.setattr(service_user, "_TRIAL", trial)
+        monkeypatch.setattr(service_user, "TRIAL_SECONDS", 0.2)
+        found = hindrance_of(nobody)
+        assert found is not None
+        assert found.why.startswith("cannot run /")
+
+
+@pytest.mark.root
+@pytest.mark.parametrize(
+    ("closed", "help_"),
+    [("/srv/run", "open the way to /srv/run"), ("/dev/net/tun", "chmod 666 /dev/net/tun, as udev does")],
+)
+def test_places_that_are_closed_to_a_user(monkeypatch: pytest.MonkeyPatch, closed: str, help_: str) -> None:
+    nobody = ServiceUser("nobody", NOBODY.pw_uid, NOBODY.pw_gid, (NOBODY.pw_gid,))
+    monkeypatch.setattr(service_user, "_TRIAL", ("/bin/echo",))
+    assert hindrance_of(nobody, [Path(closed)]) == Hindrance(f"cannot use {closed}", help_)
+
+
+def test_the_trial_names_what_is_closed(tmp_path: Path) -> None:
+    """As whoever runs this; what is not there is closed to root, too."""
+    file = tmp_path / "file"
+    file.touch()
+    words = [str(tmp_path), str(file), str(tmp_path / "none")]
+    done = subprocess.run([*service_user._TRIAL, *words], capture_output=True, text=True, timeout=20, check=True)
+    assert done.stdout == f"{tmp_path / 'none'}\n"
 
 
 def test_the_users_made_for_the_programs(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,6 +9,7 @@ from hyperion.cli.run_client import run_client, show_forwards
 from hyperion.config import ClientConfig, Endpoint, ForwardEntry
 from hyperion.errors import HyperionError, UsageError
 from hyperion.proto.control import LogSettings
+from hyperion.service_user import ServiceUser
 from hyperion.supervisor.client import ClientOptions
 from tests.helpers.config_files import client_text
 
@@ -91,3 +92,21 @@ def test_a_reader_that_has_seen_enough_ends_nothing(monkeypatch: pytest.MonkeyPa
         monkeypatch.setattr(sys, "stdout", out)
         show_forwards([("127.0.0.1:1", "web1", 22), ("127.0.0.1:2", "web1", 23)])
         show_forwards([("127.0.0.1:1", "web1", 22)])
+
+
+def test_who_runs_it_if_root_starts_it(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[object, ...]] = []
+
+    def find(*words: object, **more: object) -> ServiceUser:
+        asked.append((*words, *more.values()))
+        return ServiceUser("bob", 7, 7, (7,))
+
+    monkeypatch.setattr("hyperion.cli.run_client.find_service_user", find)
+    monkeypatch.setenv("HYPERION_HOME", str(config.parent / "home"))
+    serve = Recorder()
+    start(config, serve)
+    assert serve.options.user == ServiceUser("bob", 7, 7, (7,))
+    # The owner first, and it must get to where the runtime directory will be.
+    assert asked == [(None, "hyperion-client", config, True, [config.parent])]
+    run_client(config, (), user="bob", drain_timeout=5.0, log_format="json", log_level="info", serve=serve)
+    assert asked[1][0] == "bob"

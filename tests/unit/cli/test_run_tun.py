@@ -45,7 +45,8 @@ def test_what_the_rest_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
         "drain_timeout": 1.0,
         "log_format": "json",
         "log_level": "info",
+        "user": "bob",
     }
     mode = RealMode(apply=True)
     assert run_tun(mode, given) == 7
-    assert (told["tun"], told["hosts"], told["plan"]) == (True, Path("h"), mode.plan)
+    assert (told["tun"], told["hosts"], told["plan"], told["user"]) == (True, Path("h"), mode.plan, "bob")

@@ -11,16 +11,18 @@ from typing import cast
 import pytest
 
 from hyperion import log
+from hyperion.capabilities import NONE, Capability, Rights
 from hyperion.config import ClientConfig, Endpoint, ForwardEntry, SocksEntry
 from hyperion.errors import CannotCreateError, ConfigError
 from hyperion.events import CONFIG_RELOADED, STREAMS_UNAVAILABLE, LogEvent
 from hyperion.proto.control import ClientWorkerConfig, ForwardRule, LogSettings, SocksConfig, TunnelState
 from hyperion.rendezvous import meetings
+from hyperion.service_user import ServiceUser
 from hyperion.supervisor import stream_sockets
 from hyperion.supervisor.client import MAX_FORWARDS, Client, ClientOptions, worker_config
 from hyperion.supervisor.crew import Crew
 from hyperion.supervisor.forwards import BoundForward
-from hyperion.supervisor.plan import Plan
+from hyperion.supervisor.plan import Plan, fake_plan
 from hyperion.supervisor.socks import SOCKS_NAME
 from hyperion.supervisor.spec import Spec
 from tests.helpers.calls import reach
@@ -86,6 +88,40 @@ def test_one_address_that_cannot_be_had_closes_all(config: ClientConfig) -> None
                 ClientOptions(),
             )
         socket.create_server(("127.0.0.1", free)).close()
+
+
+def test_rights_are_kept_for_what_was_asked_for(config: ClientConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hyperion.privileges.held", lambda rights: rights)
+    other, root = ServiceUser("nobody", 7, 7, (7,)), ServiceUser("root", 0, 0, (0,))
+    tun = {Capability.NET_ADMIN}
+    options = ClientOptions(user=other)
+    assert options.rights_needed == NONE
+    options = replace(options, transparent=fake_plan)
+    assert options.rights_needed == tun
+    assert replace(options, hosts=Path("hosts")).rights_needed == tun | {Capability.DAC_OVERRIDE, Capability.CHOWN}
+    for user in (root, None):  # the hosts file is root's own, and so is everybody's configuration
+        stays = replace(options, user=user, hosts=Path("hosts"))
+        assert stays.rights_needed == tun | {Capability.DAC_READ_SEARCH}
+        assert replace(stays, transparent=None).rights_needed == {Capability.DAC_READ_SEARCH}
+
+
+def test_addresses_are_bound_before_rights_go_and_the_rest_is_the_users(config: ClientConfig, tmp_path: Path) -> None:
+    runtime = tmp_path / "run"
+    kept: list[object] = []
+
+    def settle(rights: Rights) -> None:
+        kept.append(rights)
+        with pytest.raises(CannotCreateError):
+            Client(first, ClientOptions())  # the port is taken by now
+        assert not runtime.exists()
+
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        port = sock.getsockname()[1]
+    first = replace(config, forwards=(ForwardEntry(Endpoint("127.0.0.1", port), "web1", 1),))
+    client = Client(first, ClientOptions(runtime=runtime, settle=settle))
+    assert len(kept) == 1
+    assert runtime.exists()
+    client.close()
 
 
 async def test_a_reload_nobody_prepared_is_refused(config: ClientConfig) -> None:
