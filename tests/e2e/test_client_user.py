@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 
 from bench.tunnel import program, quote
-from tests.e2e.test_real_addresses import echo, settled
-from tests.e2e.test_transparent import fetch, http
+from tests.e2e.test_real_addresses import echo
+from tests.e2e.test_transparent import fetch
+from tests.helpers.everyday import http
 from tests.helpers.gate import until
 from tests.helpers.gated import Gated, gated
 from tests.helpers.http_service import body
@@ -23,7 +24,7 @@ from tests.helpers.netns import Host, topology
 from tests.helpers.others import NOBODY, opened_way
 from tests.helpers.product import Product
 from tests.helpers.program import Program
-from tests.helpers.transparent import FAKE, namespace, snapshot, wait_for
+from tests.helpers.transparent import FAKE, is_settled, namespace, snapshot, wait_for
 
 pytestmark = [pytest.mark.root, pytest.mark.needs("ip", "nft", "unshare", "setpriv"), pytest.mark.timeout(180)]
 
@@ -154,7 +155,7 @@ def test_the_supervisor_is_killed(host: Host, directory: Path) -> None:
 @pytest.fixture
 def gate(directory: Path) -> Iterator[Gated]:
     with topology() as network, gated(network, directory) as made:
-        until(lambda: settled(network.admin))
+        until(lambda: is_settled(network.admin))
         yield made
 
 
