@@ -21,6 +21,7 @@ from hyperion.privileges import harden_worker, set_process_name
 from hyperion.proto.control import MAX_MESSAGE_BYTES
 from hyperion.proto.control_tund import DeviceSettings, Fault, TundConfig
 from hyperion.tund.device import check_free, configure, open_device
+from hyperion.tund.orphans import break_connections
 
 CONTROL_FD = 3
 EXIT_OK = 0
@@ -67,7 +68,13 @@ def _set_up(config: TundConfig) -> tuple[int, bool]:
     if config.exclusive:
         check_free(config.device)
     device = open_device(config.device)
+    break_connections(_own(config.device))  # of a device before this one
     return device, configure(config.device)
+
+
+def _own(settings: DeviceSettings) -> tuple[str, ...]:
+    """The device's addresses, without their prefixes."""
+    return tuple(address.partition("/")[0] for address in (settings.ipv4, settings.ipv6) if address)
 
 
 def _become_pump(control: socket.socket, device: int, settings: DeviceSettings, *, ipv6: bool) -> None:

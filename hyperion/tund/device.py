@@ -1,17 +1,19 @@
 """The TUN device: made, given its addresses and routes, and checked for others who have them. Linux.
 
-The only file of tund that knows the operating system. Knows python-pytun for the device itself, two ioctls that it
+The only file of tund that knows devices. Knows python-pytun for the device itself, two ioctls that it
 lacks, and pyroute2 for the rest (its synchronous API: no loop runs here). Refuses to know what is done with a packet.
 
 The device belongs to the open descriptor: whichever way its process ends, the kernel removes it with its addresses and
 with every route over it, in any table.
 """
 
+import errno
 import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from time import monotonic, sleep
 
 import pytun
 from pyroute2 import IPRoute
@@ -32,24 +34,32 @@ QUEUE_PACKETS = 4_096
 #: Below this a link carries no IPv6 (RFC 8200 section 5). Bytes.
 MIN_IPV6_MTU = 1_280
 
+#: Seconds that a device of this name may take to go: a tund without a supervisor has a last word (``pump``).
+LEAVING_SECONDS = 1.0
+_LOOK_SECONDS = 0.05
+
 RTN_UNICAST = 1
-#: Names of devices that were ours and are still on their way out: their networks are no clash.
-_LOOPBACK_INDEX = 1
 
 
 def open_device(settings: DeviceSettings) -> int:
     """Makes the device, without addresses; its descriptor, not inherited. Raises ``HyperionError``."""
-    flags = pytun.IFF_TUN | pytun.IFF_NO_PI | pytun.IFF_VNET_HDR
-    try:
-        device = pytun.TunTapDevice(name=settings.name, flags=flags)
-    except OSError as error:
-        raise _explain(error, settings.name) from None
+    device = _make(settings.name, monotonic() + LEAVING_SECONDS)
     descriptor = os.dup(device.fileno())  # the object closes its own when it is forgotten
     device.close()
     os.set_blocking(descriptor, False)
     work = TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6 | TUN_F_TSO_ECN if settings.offload else 0
     fcntl.ioctl(descriptor, TUNSETOFFLOAD, work)
     return descriptor
+
+
+def _make(name: str, until: float) -> pytun.TunTapDevice:
+    while True:
+        try:
+            return pytun.TunTapDevice(name=name, flags=pytun.IFF_TUN | pytun.IFF_NO_PI | pytun.IFF_VNET_HDR)
+        except OSError as error:
+            if not error.args or error.args[0] != errno.EBUSY or monotonic() > until:
+                raise _explain(error, name) from None
+        sleep(_LOOK_SECONDS)
 
 
 def configure(settings: DeviceSettings) -> bool:

@@ -33,6 +33,9 @@ BURST = 256
 REPORT_INTERVAL = 5.0
 #: Seconds that a first SYN waits for a worker to listen. Then it is reset: no application waits for longer.
 HOLD_SECONDS = 0.8
+#: Seconds that packets still go round when the supervisor is gone: the workers go at the same time, and the resets of
+#: their sockets must find home, or the applications would wait for ever.
+LAST_WORDS_SECONDS = 0.5
 #: What may wait for a supervisor that does not read; further words are lost. The reports repeat themselves.
 MAX_UNSENT_BYTES = 64 * 1024
 #: Milliseconds without a packet until the clock is looked at: while somebody waits, and while nobody does.
@@ -59,17 +62,19 @@ class Pump:
         self._due = 0.0  # something is due then, or later
         self._refused = 0
         self._unsent = bytearray()
+        self._poll = select.poll()
+        self._ends_at: float | None = None  # the supervisor is gone
         self._code: int | None = None
 
     def run(self) -> int:
-        """Until told to stop, or the supervisor is gone, or the device is."""
+        """Until told to stop, or the supervisor has been gone for ``LAST_WORDS_SECONDS``, or the device is gone."""
         self._control.setblocking(False)
-        poll = select.poll()
         # In this order: what the supervisor said before an application acted holds for what it did.
-        poll.register(self._control.fileno(), select.POLLIN)
-        poll.register(self._device, select.POLLIN)
+        self._poll.register(self._control.fileno(), select.POLLIN)
+        self._poll.register(self._device, select.POLLIN)
         while self._code is None:
-            for descriptor, _ in poll.poll(HASTE if self._awaited or self._unsent else LEISURE):
+            hurried = self._awaited or self._unsent or self._ends_at is not None
+            for descriptor, _ in self._poll.poll(HASTE if hurried else LEISURE):
                 if descriptor == self._device:
                     self._turn_packets()
                 else:
@@ -122,7 +127,7 @@ class Pump:
         except OSError:
             data = b""
         if not data:
-            self._code = EXIT_OK  # it is gone, and the device goes with us
+            self._supervisor_is_gone()
             return
         for message in self._reader.receive_data(data):
             self._obey(message)
@@ -167,6 +172,8 @@ class Pump:
 
     def _say(self, message: Message) -> None:
         """Never waits: a supervisor that reads nothing hears nothing new, and packets go on."""
+        if self._ends_at is not None:
+            return
         if len(self._unsent) < MAX_UNSENT_BYTES:
             self._unsent += encode(message)
         self._flush()
@@ -177,7 +184,16 @@ class Pump:
         except BlockingIOError:
             self._due = 0.0
         except OSError:
-            self._code = EXIT_OK  # it is gone
+            self._supervisor_is_gone()
+
+    def _supervisor_is_gone(self) -> None:
+        """The device goes with us, after the last words of the workers."""
+        if self._ends_at is None:
+            self._ends_at = monotonic() + LAST_WORDS_SECONDS
+            self._poll.unregister(self._control.fileno())
+            self._unsent.clear()
+            self._awaited = dict.fromkeys(self._awaited, 0.0)  # nobody will listen any more
+            self._due = 0.0
 
     def _fail(self, reason: str) -> None:
         self._say(Fault(reason, EXIT_BUG))
@@ -196,4 +212,9 @@ class Pump:
         if self._report_at <= now:
             self._report_at = now + REPORT_INTERVAL
             self._say(ReflectorCounts(dict(self._reflector.counts) | {"write-failed": self._refused}))
+        if self._ends_at is not None:
+            self._due = self._ends_at
+            if now >= self._ends_at:
+                self._code = EXIT_OK
+            return
         self._due = min([self._report_at, *self._awaited.values(), *([now] if self._unsent else [])])

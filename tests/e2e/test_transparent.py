@@ -4,7 +4,6 @@ import contextlib
 import os
 import signal
 import socket
-import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,8 +16,7 @@ from tests.helpers.http_service import body
 from tests.helpers.netns import Host
 from tests.helpers.openssh import openssh
 from tests.helpers.postgres import postgres
-from tests.helpers.product import Product, worker_pid
-from tests.helpers.program import Program
+from tests.helpers.product import Product
 from tests.helpers.transparent import FAKE, FAKE6, Transparent, namespace, snapshot, start, wait_for
 
 pytestmark = [pytest.mark.root, pytest.mark.needs("ip", "nft")]
@@ -127,39 +125,6 @@ def wait_until_refused(address: str, port: int) -> None:
         time.sleep(0.05)
 
 
-def test_a_client_that_is_killed_leaves_nothing(host: Host) -> None:
-    before = snapshot(host)
-    with http() as web, Product() as product:
-        running = start(host, product, {"web1": [web]})
-        running.wait_up()
-        running.client.send(signal.SIGKILL)
-        wait_for(host, before)
-        product.programs.remove(running.client)
-        running.client.end()
-        again = running.restart()
-        running.wait_up(again)
-        assert body(3) in wait_until_it_answers(FAKE["web1"], web)
-
-
-def test_tund_is_killed_under_a_transfer_and_comes_again(pair: tuple[Transparent, int]) -> None:
-    running, web = pair
-    with socket.create_connection((FAKE["web1"], web), timeout=10) as sock:
-        sock.sendall(b"GET /3 HTTP/1.1\r\nHost: x\r\n\r\n")
-        assert sock.recv(10)
-        subprocess.run(["kill", "-9", str(tund_pid(running.client))], check=True)
-        running.client.wait_events("device-up", 2)
-        for addresses in (FAKE, FAKE6):
-            assert body(3) in wait_until_it_answers(addresses["web1"], web)
-        # The device is another one: whoever talked over the first is told, not left to wait.
-        with pytest.raises(ConnectionResetError):
-            read_on(sock)
-
-
-def tund_pid(client: Program) -> int:
-    started = [each for each in client.wait_events("worker-started") if each["hyperion"]["worker"]["id"] == "tund"]
-    return int(started[-1]["process"]["pid"])
-
-
 def wait_until_it_answers(address: str, port: int) -> bytes:
     deadline = time.monotonic() + 10
     while True:
@@ -168,45 +133,6 @@ def wait_until_it_answers(address: str, port: int) -> bytes:
         except OSError:
             assert time.monotonic() < deadline
             time.sleep(0.02)
-
-
-def test_a_worker_is_killed_and_the_other_servers_transfers_go_on(pair: tuple[Transparent, int]) -> None:
-    running, web = pair
-    with (
-        socket.create_connection((FAKE["web1"], web), timeout=10) as mine,
-        socket.create_connection((FAKE["web2"], web), timeout=10) as other,
-    ):
-        for sock in (mine, other):
-            sock.sendall(b"GET /3 HTTP/1.1\r\nHost: x\r\n\r\n")
-            assert sock.recv(10)
-        subprocess.run(["kill", "-9", str(worker_pid(running.client, "web1"))], check=True)
-        with pytest.raises(ConnectionResetError):
-            read_on(mine)
-        assert body(3) in wait_until_it_answers(FAKE["web1"], web)
-        drain(other)
-        other.sendall(b"GET /3 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
-        answer = b""
-        while data := other.recv(65_536):
-            answer += data
-        assert body(3) in answer
-
-
-def read_on(sock: socket.socket) -> None:
-    """Asks for more, and takes all until it breaks; a clean end is none."""
-    with contextlib.suppress(BrokenPipeError):
-        sock.sendall(b"GET /3 HTTP/1.1\r\nHost: x\r\n\r\n")
-    while sock.recv(65_536):
-        continue
-    raise AssertionError("a clean end")
-
-
-def drain(sock: socket.socket) -> None:
-    sock.settimeout(0.2)
-    try:
-        while sock.recv(65_536):
-            continue
-    except TimeoutError:
-        sock.settimeout(10)
 
 
 def test_a_subnet_that_is_in_use_is_refused_with_a_free_one(host: Host) -> None:

@@ -33,6 +33,18 @@ def test_a_refusal_is_put_in_words(
         open_device(SETTINGS)
 
 
+def test_a_device_that_is_about_to_go_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = iter((errno.EBUSY, errno.EBUSY, errno.EPERM))
+
+    def refuse(**_: object) -> None:
+        raise OSError(next(answers), "no")
+
+    monkeypatch.setattr("pytun.TunTapDevice", refuse)
+    with pytest.raises(RefusedError):
+        open_device(SETTINGS)
+    assert list(answers) == []
+
+
 @pytest.mark.root
 @pytest.mark.needs("ip")
 def test_what_is_in_use() -> None:

@@ -20,7 +20,7 @@ from hyperion.proto.control_tund import (
     WantListener,
 )
 from hyperion.tund import pump as pump_module
-from hyperion.tund.pump import EXIT_BUG, EXIT_OK, HOLD_SECONDS, Pump
+from hyperion.tund.pump import EXIT_BUG, EXIT_OK, HOLD_SECONDS, LAST_WORDS_SECONDS, Pump
 from tests.helpers.tun_frames import Seen, read, tcp
 from tests.helpers.tund_process import SETTINGS, await_reader
 
@@ -129,6 +129,19 @@ def test_it_reports(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_end_of_the_supervisor_is_the_end(rig: Rig) -> None:
     rig.supervisor.close()
     assert rig.end() == EXIT_OK
+
+
+def test_packets_go_round_for_a_moment_longer_than_the_supervisor_lives(rig: Rig) -> None:
+    """The workers die with it, and the resets of their sockets must find home."""
+    rig.tell(msgspec.structs.replace(UP, closed=False))
+    rig.kernel.send(tcp(OWN, SERVER, 50_001, 80))
+    assert rig.hear(WantListener) == WantListener("web1", 80)
+    began = time.monotonic()
+    rig.supervisor.close()
+    assert read(rig.kernel.recv(70_000)).flags & RST  # who waited for a listener waits no longer
+    assert rig.ask(tcp(OWN, SERVER, 40_022, 50_000, flags=RST)).ports == (22, 50_000)
+    assert rig.end() == EXIT_OK
+    assert time.monotonic() - began < LAST_WORDS_SECONDS + 1
 
 
 def test_an_order(rig: Rig) -> None:
