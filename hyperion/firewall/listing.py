@@ -18,6 +18,12 @@ _VERDICTS = frozenset({"accept", "drop", "jump", "goto", "queue", "return", "rej
 _WITHOUT_EFFECT = frozenset({"counter", "log", "limit"})
 #: As nft's text has it: of a table, not of one of its sets.
 _DORMANT = re.compile(r"^\tflags\b.*\bdormant\b", re.MULTILINE)
+#: What nft's text says of handles: at the end of a line, where no quoted comment can be.
+_HANDLE = re.compile(r" # handle \d+$", re.MULTILINE)
+_MADE = re.compile(r"^(?:table inet|\tset) (\S+) \{ # handle (\d+)$", re.MULTILINE)
+
+#: The numbers of a table and of its sets, by name. Whoever deletes one and makes it again makes another one.
+Handles = dict[str, int]
 
 
 class Listing:
@@ -91,6 +97,11 @@ class Listing:
             for element in self._sets.get(name, {}).get("elem", ()):
                 # An element with a timeout is {"elem": {...}}, one without is just its value.
                 yield element["elem"] if isinstance(element, dict) and "elem" in element else element
+
+
+def split_handles(text: str) -> tuple[str, Handles]:
+    """A text that was listed with handles, without them; and those of the table and of its sets."""
+    return _HANDLE.sub("", text), {name: int(number) for name, number in _MADE.findall(text)}
 
 
 def is_dormant(text: str) -> bool:

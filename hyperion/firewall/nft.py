@@ -73,8 +73,9 @@ class Backend(Protocol):
     def check(self, commands: str) -> None:
         """As ``load``, but change nothing. The kernel is asked, so it needs the same rights."""
 
-    def list_text(self, *what: str) -> str:
-        """The listing without counters, handles and elements: equal texts mean equal rules."""
+    def list_text(self, *what: str, handles: bool = False) -> str:
+        """The listing without counters and elements: equal texts mean equal rules. ``handles``: with the numbers that
+        the kernel gives to each thing when it is made (``listing.split_handles``)."""
 
     def list_json(self, *what: str) -> str:
         """The listing with elements, as JSON."""

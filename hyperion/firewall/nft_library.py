@@ -23,7 +23,7 @@ DIRECTORIES = (
     f"/usr/lib64/python{sysconfig.get_python_version()}/site-packages",
 )
 
-_FLAGS = ("json", "stateless", "terse")
+_FLAGS = ("json", "stateless", "terse", "handle")
 
 
 class NftLibrary:
@@ -35,7 +35,7 @@ class NftLibrary:
         module = find_module(directories)
         try:
             self._nft: Any = module.Nftables()
-            self._setters = [getattr(self._nft, f"set_{flag}_output") for flag in _FLAGS]
+            self._setters = {flag: getattr(self._nft, f"set_{flag}_output") for flag in _FLAGS}
         except (OSError, AttributeError) as error:
             raise NftMissingError(f"libnftables cannot be used: {error}") from None
 
@@ -49,15 +49,15 @@ class NftLibrary:
         finally:
             self._nft.set_dry_run(False)
 
-    def list_text(self, *what: str) -> str:
-        return self._run(" ".join(("list", *what)), stateless=True, terse=True)
+    def list_text(self, *what: str, handles: bool = False) -> str:
+        return self._run(" ".join(("list", *what)), stateless=True, terse=True, handle=handles)
 
     def list_json(self, *what: str) -> str:
         return self._run(" ".join(("list", *what)), json=True)
 
-    def _run(self, commands: str, *, json: bool = False, stateless: bool = False, terse: bool = False) -> str:
-        for setter, value in zip(self._setters, (json, stateless, terse), strict=True):
-            setter(value)
+    def _run(self, commands: str, **flags: bool) -> str:
+        for flag, setter in self._setters.items():
+            setter(flags.get(flag, False))
         status, output, complaint = self._nft.cmd(commands)
         if status != 0:
             raise failure(complaint)

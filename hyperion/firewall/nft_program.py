@@ -36,8 +36,9 @@ class NftProgram:
     def check(self, commands: str) -> None:
         self._run(("-c", "-f", "-"), commands)
 
-    def list_text(self, *what: str) -> str:
-        return self._run(("--stateless", "--terse", "list", *what))
+    def list_text(self, *what: str, handles: bool = False) -> str:
+        flags = ("--stateless", "--terse", *(("--handle",) if handles else ()))
+        return self._run((*flags, "list", *what))
 
     def list_whole(self, *what: str) -> str:
         """The listing with all there is: counters, elements, the time they have left."""

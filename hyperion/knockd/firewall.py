@@ -17,12 +17,13 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-from hyperion.firewall.listing import Listing, is_dormant
+from hyperion.firewall.listing import Handles, Listing, is_dormant, split_handles
 from hyperion.firewall.nft import Backend, FirewallError, NoSuchObjectError
 from hyperion.firewall.ruleset import (
     SET_SIZE,
     Ruleset,
     admit_text,
+    grants_text,
     install_text,
     parse_source,
     replace_text,
@@ -56,6 +57,11 @@ class Outcome(enum.Enum):
     RESTORED_DELETED = "deleted"
     #: Somebody had changed it.
     RESTORED_EDITED = "edited"
+    #: Somebody had put the same table in its place, without the grants.
+    RESTORED_RELOADED = "reloaded"
+
+
+RESTORATIONS = frozenset({Outcome.RESTORED_DELETED, Outcome.RESTORED_EDITED, Outcome.RESTORED_RELOADED})
 
 
 class Firewall:
@@ -79,6 +85,8 @@ class Firewall:
         self._clock = clock
         self._lock = threading.Lock()
         self._reference: str | None = None
+        # Of the table and its sets of grants, while we know that they are the ones that our grants went into.
+        self._handles: Handles | None = None
         # The kernel's sets are the truth; this is what is left of it when somebody deletes them. Source -> clock.
         self._granted_until: dict[str, float] = {}
 
@@ -99,23 +107,34 @@ class Firewall:
         nftables fails.
         """
         with self._lock:
-            live = self._list_text()
+            live, handles = self._look()
             if self._reference is None:
-                return self._first(live)
-            if live == self._reference:
-                return Outcome.KEPT
-            self._backend.load(replace_text(self._rules, self._reference, self._grants_left(live)))
-            return Outcome.RESTORED_DELETED if live is None else Outcome.RESTORED_EDITED
+                outcome = self._first(live)
+            elif live == self._reference:
+                if self._handles in (None, handles):
+                    self._handles = handles
+                    return Outcome.KEPT
+                if grants := self._grants_left(live, handles):
+                    self._backend.load(grants_text(self._rules, grants))
+                outcome = Outcome.RESTORED_RELOADED
+            else:
+                grants = self._grants_left(live, handles)
+                self._backend.load(replace_text(self._rules, self._reference, grants))
+                outcome = Outcome.RESTORED_DELETED if live is None else Outcome.RESTORED_EDITED
+            live, handles = self._look()
+            # Whoever was at it in between made what we know nothing about.
+            self._handles = handles if live == self._reference else None
+            return outcome
 
     def look_anew(self) -> None:
         """The operator changes the table: the next ``ensure`` adopts what it finds, as the first one did."""
         with self._lock:
-            self._reference = None
+            self._reference = self._handles = None
 
     def in_force(self) -> bool:
         """Whether the table is as it was when ``ensure`` last saw to it. Changes nothing."""
         with self._lock:
-            return self._reference is not None and self._list_text() == self._reference
+            return self._reference is not None and self._look()[0] == self._reference
 
     def admit(self, source: str, ttl: float) -> None:
         """Let ``source`` in for ``ttl`` seconds from now, whether it has a grant or not.
@@ -147,7 +166,7 @@ class Firewall:
     def fingerprint(self) -> str | None:
         """A digest of the table without what changes by itself (counters, elements); ``None``: there is no table."""
         with self._lock:
-            text = self._list_text()
+            text, _ = self._look()
         return None if text is None else hashlib.sha256(text.encode()).hexdigest()
 
     def _load_again(self, commands: str) -> None:
@@ -181,7 +200,7 @@ class Firewall:
 
     def _take_reference(self) -> None:
         """nft's own words for what was just loaded; unless somebody was at it in between."""
-        text = self._list_text()
+        text, _ = self._look()
         if text is None or self._list_json().complaints(self._rules):
             raise FirewallError("somebody changed the table while it was loaded")
         self._reference = text
@@ -194,24 +213,34 @@ class Firewall:
         if not self._may_install:
             raise TableWrongError(f"{table} is no gate: {complaints[0]}", hint=_APPLY_HINT)
 
-    def _list_text(self) -> str | None:
+    def _look(self) -> tuple[str | None, Handles]:
+        """The table's text, ``None`` without one, and the handles of it and its sets of grants."""
         try:
-            return self._backend.list_text("table", "inet", self._rules.table)
+            listed = self._backend.list_text("table", "inet", self._rules.table, handles=True)
         except NoSuchObjectError:
-            return None
+            return None, {}
+        text, found = split_handles(listed)
+        names = (self._rules.table, self._rules.set, self._rules.set6)
+        return text, {name: found[name] for name in names if name in found}
 
     def _list_json(self) -> Listing:
         return Listing(self._backend.list_json("table", "inet", self._rules.table))
 
-    def _grants_left(self, live: str | None) -> Mapping[str, float]:
-        """What to restore. While the sets are there they are right, also about what the operator took out."""
+    def _grants_left(self, live: str | None, handles: Handles) -> Mapping[str, float]:
+        """What to restore. While the sets are there that our grants went into they are right, also about what the
+        operator took out; sets that somebody made anew only add to what we know."""
         self._forget_expired()
+        same = handles == self._handles
         listing = None if live is None else self._list_json()
-        if listing is not None and listing.has_sets(self._rules):
-            self._remember(listing.grants(self._rules))
-        elif self._rules.one_shot:
+        found = listing.grants(self._rules) if listing is not None and listing.has_sets(self._rules) else None
+        if self._rules.one_shot and (found is None or not same):
             # Which of them were used up went with the sets: who was not in yet knocks again.
             self._granted_until.clear()
+        if found is not None:
+            self._remember(found if same else {**found, **self._left()})
+        return self._left()
+
+    def _left(self) -> dict[str, float]:
         now = self._clock()
         return _alive({source: until - now for source, until in self._granted_until.items()})
 

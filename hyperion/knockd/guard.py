@@ -18,7 +18,7 @@ from hyperion import log
 from hyperion.backoff import Backoff
 from hyperion.events import FIREWALL_DEGRADED, FIREWALL_RECOVERED, FIREWALL_RESTORED
 from hyperion.firewall.nft import FirewallError
-from hyperion.knockd.firewall import Firewall, Outcome
+from hyperion.knockd.firewall import RESTORATIONS, Firewall, Outcome
 
 #: The kernel loses no message unseen, but who knows: look so often without one, seconds.
 POLL_SECONDS = 5.0
@@ -117,7 +117,7 @@ class Guard:
         except FirewallError as error:
             return self._failed(error)
         self._faults = 0
-        if outcome in (Outcome.RESTORED_DELETED, Outcome.RESTORED_EDITED):
+        if outcome in RESTORATIONS:
             self._restored(outcome, began)
         self._good()
         return 0.0

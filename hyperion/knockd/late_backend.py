@@ -29,9 +29,9 @@ class LateBackend:
         """See ``Backend``."""
         self._backend().check(commands)
 
-    def list_text(self, *what: str) -> str:
+    def list_text(self, *what: str, handles: bool = False) -> str:
         """See ``Backend``."""
-        return self._backend().list_text(*what)
+        return self._backend().list_text(*what, handles=handles)
 
     def list_json(self, *what: str) -> str:
         """See ``Backend``."""

@@ -22,6 +22,8 @@ class FakeNft:
         self.fault: FirewallError | None = None
         self.table: str | None = None
         self.until: dict[str, float] = {}
+        #: The kernel's number of the table: another one each time that it is made.
+        self.handle = 1
         self.loads: list[str] = []
         self.objects = objects(rules)
         #: What is listed once something was loaded, if that differs.
@@ -38,6 +40,7 @@ class FakeNft:
         for line in commands.splitlines():
             if line.startswith("delete table"):
                 self.table, self.until = None, {}
+                self.handle += 1
                 table.clear()
             elif match := _ADD.fullmatch(line):
                 self._needs_table()
@@ -52,9 +55,10 @@ class FakeNft:
     def check(self, commands: str) -> None:
         self._fail()
 
-    def list_text(self, *what: str) -> str:
+    def list_text(self, *what: str, handles: bool = False) -> str:
         self._fail()
-        return self._needs_table()
+        text = self._needs_table()
+        return re.sub(r"^(table inet \w+ \{)$", rf"\1 # handle {self.handle}", text, flags=re.M) if handles else text
 
     def list_json(self, *what: str) -> str:
         self._fail()

@@ -52,8 +52,8 @@ class Inside:
     def check(self, commands: str) -> None:
         self.host.call(lambda: self.backend.check(commands))
 
-    def list_text(self, *what: str) -> str:
-        return self.host.call(lambda: self.backend.list_text(*what))
+    def list_text(self, *what: str, handles: bool = False) -> str:
+        return self.host.call(lambda: self.backend.list_text(*what, handles=handles))
 
     def list_json(self, *what: str) -> str:
         return self.host.call(lambda: self.backend.list_json(*what))

@@ -5,7 +5,8 @@ import struct
 import threading
 import time
 
-from tests.helpers.gate import RST, SYN, raw_socket, tcp_packet
+from hyperion.firewall.ruleset import Ruleset, ruleset_text
+from tests.helpers.gate import RST, SYN, TUNNEL_PORT, raw_socket, tcp_packet
 from tests.helpers.netns import Host
 
 #: Nobody listens there: a host without its table answers with a reset.
@@ -18,6 +19,7 @@ MEDDLING = {
     "flush table": "flush table inet hyperion",
     "rule added": "insert rule inet hyperion input accept",
     "rules replaced": "flush chain inet hyperion input\nadd rule inet hyperion input accept",
+    "the same table anew": f"flush ruleset\n{ruleset_text(Ruleset(TUNNEL_PORT))}",
     "policy": "flush chain inet hyperion input\nadd chain inet hyperion input { policy accept; }",
 }
 

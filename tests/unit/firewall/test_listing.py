@@ -1,10 +1,11 @@
 import copy
 import json
+import re
 from typing import Any
 
 import pytest
 
-from hyperion.firewall.listing import Listing, is_dormant
+from hyperion.firewall.listing import Listing, is_dormant, split_handles
 from hyperion.firewall.nft import FirewallError
 from hyperion.firewall.ruleset import Ruleset
 from tests.helpers.fake_nft import objects
@@ -188,3 +189,13 @@ def test_whose_table_it_is() -> None:
 def test_an_answer_that_is_none(text: str) -> None:
     with pytest.raises(FirewallError, match="not JSON"):
         Listing(text)
+
+
+def test_handles_are_told_apart_from_the_text() -> None:
+    text = (
+        "table inet hyperion {HANDLE 7\n\tset admitted {HANDLE 2\n\t\ttype ipv4_addr\n\t}\n"
+        '\tchain input {HANDLE 1\n\t\taccept comment "x # handle 9"HANDLE 5\n\t}\n}\n'
+    )
+    plain, handles = split_handles(text.replace("HANDLE", " # handle"))
+    assert plain == re.sub(r"HANDLE \d", "", text)
+    assert handles == {"hyperion": 7, "admitted": 2}

@@ -14,6 +14,7 @@ class Nftables:
     def set_json_output(self, on): self.flags["json"] = on
     def set_stateless_output(self, on): self.flags["stateless"] = on
     def set_terse_output(self, on): self.flags["terse"] = on
+    def set_handle_output(self, on): self.flags["handle"] = on
     def set_dry_run(self, on): self.dry = on
     def cmd(self, text):
         if text == "missing": return 1, "", "Error: No such file or directory"
@@ -40,6 +41,8 @@ def stand_in(tmp_path: Path, text: str = STAND_IN) -> list[str]:
 def test_lists_are_asked_for_with_their_flags(tmp_path: Path) -> None:
     nft = NftLibrary(stand_in(tmp_path))
     assert nft.list_text("table", "inet", "a") == repr(("list table inet a", ["stateless", "terse"], False))
+    with_handles = nft.list_text("table", "inet", "a", handles=True)
+    assert with_handles == repr(("list table inet a", ["handle", "stateless", "terse"], False))
     assert nft.list_json("ruleset") == repr(("list ruleset", ["json"], False))
     assert nft.name == "libnftables"
 

@@ -32,6 +32,9 @@ def test_text_goes_in_as_text_and_the_environment_stays_outside(
     assert nft.list_text("table", "inet", "a") == "listing\n"
     assert log.read_text().startswith("--stateless --terse list table inet a\n")
     log.unlink()
+    nft.list_text("table", "inet", "a", handles=True)
+    assert log.read_text().startswith("--stateless --terse --handle list table inet a\n")
+    log.unlink()
     assert nft.list_json("ruleset") == "listing\n"
     assert log.read_text().startswith("--json list ruleset\n")
     assert nft.name == "nft"

@@ -9,6 +9,7 @@ from hyperion.knockd.firewall import Firewall, Outcome, TableMissingError, Table
 from tests.helpers.fake_nft import FakeNft, objects
 
 RULES = Ruleset(8443)
+EDITED = "table inet hyperion {\n\tother rules\n}"
 
 
 @pytest.fixture
@@ -50,7 +51,7 @@ def test_an_edited_table_comes_back_as_it_was(nft: FakeNft, firewall: Firewall) 
     firewall.admit("192.0.2.2", 60)
     before = firewall.fingerprint()
     nft.now += 10.5
-    nft.table = "another"
+    nft.table = EDITED
     assert firewall.fingerprint() != before
     del nft.until["192.0.2.2"]  # the operator's doing
     nft.until["192.0.2.3"] = nft.now + 7.9  # likewise
@@ -60,10 +61,32 @@ def test_an_edited_table_comes_back_as_it_was(nft: FakeNft, firewall: Firewall) 
     assert nft.until == {"192.0.2.1": 1_060.0, "192.0.2.3": nft.now + 7}
 
 
+def test_the_same_table_made_anew_gets_its_grants_back(nft: FakeNft, firewall: Firewall) -> None:
+    """``flush ruleset`` and the same table in one transaction, as a reload of the host's rules does."""
+    firewall.admit("192.0.2.1", 60)
+    firewall.admit("192.0.2.2", 5)
+    nft.now += 10.5
+    nft.handle += 1
+    nft.until = {"192.0.2.3": nft.now + 7.9}  # the file that was loaded names it
+    assert firewall.in_force()
+    assert firewall.ensure() is Outcome.RESTORED_RELOADED
+    assert nft.until == {"192.0.2.1": 1_060.0, "192.0.2.3": nft.now + 7.9}
+    assert firewall.ensure() is Outcome.KEPT
+
+
+def test_one_that_was_made_anew_with_other_rules_too(nft: FakeNft, firewall: Firewall) -> None:
+    firewall.admit("192.0.2.1", 60)
+    nft.handle += 1
+    nft.table, nft.until = EDITED, {}
+    assert firewall.ensure() is Outcome.RESTORED_EDITED
+    assert nft.until == {"192.0.2.1": 1_060.0}
+    assert firewall.ensure() is Outcome.KEPT
+
+
 def test_where_the_kernel_knows_another_time_it_is_right(nft: FakeNft, firewall: Firewall) -> None:
     firewall.admit("192.0.2.1", 60)
     nft.until["192.0.2.1"] = nft.now + 20
-    nft.table = "another"
+    nft.table = EDITED
     firewall.ensure()
     assert nft.until == {"192.0.2.1": nft.now + 20}
 
@@ -76,9 +99,14 @@ def test_used_up_grants_do_not_come_back() -> None:
     firewall.admit("192.0.2.1", 60)
     firewall.admit("192.0.2.2", 60)
     del nft.until["192.0.2.1"]  # by its SYN
-    nft.table = "another"
+    nft.table = EDITED
     firewall.ensure()
     assert set(nft.until) == {"192.0.2.2"}
+    nft.handle += 1
+    nft.until = {}
+    assert firewall.ensure() is Outcome.RESTORED_RELOADED
+    assert nft.until == {}
+    firewall.admit("192.0.2.2", 60)
     nft.table = None
     nft.until = {}
     firewall.ensure()

@@ -214,10 +214,10 @@ async def test_an_operator_who_asks_while_nftables_hangs_does_not_hold_up_the_lo
     guard.look()
     hangs, goes_on, list_text = threading.Event(), threading.Event(), nft.list_text
 
-    def hang(*what: str) -> str:
+    def hang(*what: str, handles: bool = False) -> str:
         hangs.set()
         goes_on.wait(10)
-        return list_text(*what)
+        return list_text(*what, handles=handles)
 
     nft.list_text = hang  # type: ignore[method-assign]
     looking = asyncio.create_task(asyncio.to_thread(guard.look))

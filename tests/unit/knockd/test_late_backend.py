@@ -18,8 +18,8 @@ class FakeBackend:
     def check(self, commands: str) -> None:
         self.calls.append(("check", commands))
 
-    def list_text(self, *what: str) -> str:
-        self.calls.append(("text", *what))
+    def list_text(self, *what: str, handles: bool = False) -> str:
+        self.calls.append(("text", *what, *(("handles",) if handles else ())))
         return "text"
 
     def list_json(self, *what: str) -> str:
@@ -44,7 +44,12 @@ def test_it_is_looked_for_until_it_is_there_and_then_no_more() -> None:
     assert backend.name == "none"
     backend.load("add ...")
     backend.check("check")
-    assert backend.list_text("table", "inet", "x") == "text"
+    assert backend.list_text("table", "inet", "x", handles=True) == "text"
     assert backend.list_json("ruleset") == "json"
     assert backend.name == "fake"
-    assert found.calls == [("load", "add ..."), ("check", "check"), ("text", "table", "inet", "x"), ("json", "ruleset")]
+    assert found.calls == [
+        ("load", "add ..."),
+        ("check", "check"),
+        ("text", "table", "inet", "x", "handles"),
+        ("json", "ruleset"),
+    ]
