@@ -50,8 +50,7 @@ NOTSENT_LOWAT_BYTES = 128 * 1024
 MAX_UNSENT_BYTES = 4 * 1024 * 1024
 #: Seconds that a peer has to take our last words.
 CLOSE_TIMEOUT = 2.0
-#: Bodies up to this are gathered, and go out in one record with everything else of this turn of the loop, if there is
-#: anything else.
+#: Bodies up to this are gathered, and go out in one record with everything else of this turn of the loop.
 SMALL_BODY_BYTES = 2 * 1024
 
 _TCP_NOTSENT_LOWAT = getattr(socket, "TCP_NOTSENT_LOWAT", 25 if sys.platform == "linux" else None)
@@ -155,10 +154,10 @@ class TunnelConnection(asyncio.BufferedProtocol):
 
     def send_from_buffer(self, stream: YamuxStream, size: int) -> None:
         """Send ``size`` bytes that were read into ``local_buffer`` behind the room for a header. Hot path."""
-        if self.tunnel.mux.has_pending or not (turn.alone or size > SMALL_BODY_BYTES):
-            if size <= SMALL_BODY_BYTES:
-                self.send(stream, local_buffer[HEADER_BYTES : HEADER_BYTES + size])
-                return
+        if size <= SMALL_BODY_BYTES:
+            self.send(stream, local_buffer[HEADER_BYTES : HEADER_BYTES + size])
+            return
+        if self.tunnel.mux.has_pending:
             self._write_out()
         record = self.tunnel.seal_in_place(stream, local_buffer, size, record_buffer)
         outlet = self._outlet
