@@ -212,7 +212,7 @@ def test_two_firewalls_for_one_table_do_no_harm(network: Topology, backend: Insi
     assert firewall.fingerprint() == second.fingerprint() == before
     assert set(firewall.grants()) == {network.admin.ipv4, network.attacker.ipv4}
     backend.load("flush ruleset")
-    # Each knows its own grants, and what it found in the kernel. Whoever comes second adds what the first does not know.
+    # Each knows its own grants, and what it found in the kernel: the second adds what the first does not know.
     assert firewall.ensure() is Outcome.RESTORED_DELETED
     assert second.ensure() is Outcome.RESTORED_RELOADED
     assert set(firewall.grants()) == {network.admin.ipv4, network.attacker.ipv4}
