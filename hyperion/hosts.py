@@ -17,9 +17,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from hyperion.errors import CannotCreateError, RefusedError, TemporaryError
-
-#: Where programs look names up before they ask anybody (hosts(5)).
-HOSTS_FILE = Path("/etc/hosts")
+from hyperion.paths import HOSTS_FILE
 
 #: What is behind a server's name, so that no name of a real network is shadowed.
 DOMAIN = "hyperion"

@@ -11,7 +11,6 @@ places has a directory of its own: so there is one daemon for each configuration
 Opens nothing, creates nothing.
 """
 
-import hashlib
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -30,6 +29,9 @@ SYSTEM_CONFIG = Path("/etc/hyperion")
 SYSTEM_CLIENT_CONFIG = Path("/etc/hyperion-client")
 SYSTEM_RUNTIME = Path("/run/hyperion")
 SYSTEM_LOG = Path("/var/log/hyperion")
+
+#: Where programs look names up before they ask anybody (hosts(5)).
+HOSTS_FILE = Path("/etc/hosts")
 
 _DIRECTORY = "hyperion"
 #: Hexadecimal digits that tell configurations of one user apart. Short, because a Unix socket's path has 107 bytes.
@@ -123,5 +125,8 @@ def _instance(program: Program, config_file: Path | None, environ: Mapping[str, 
     usual = (config_directory(environ) / CONFIG_NAMES[program], system_config(program))
     if file in [Path(os.path.realpath(path)) for path in usual]:
         return program
+    # Here, because the hash takes longer to load than all the rest, and the usual instance needs none.
+    import hashlib  # noqa: PLC0415
+
     digest = hashlib.sha256(os.fsencode(file)).hexdigest()
     return f"{program}-{digest[:_NAME_DIGITS]}"

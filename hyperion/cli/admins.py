@@ -21,8 +21,8 @@ from hyperion.cli.output import say
 from hyperion.config.admins import resolve_admins
 from hyperion.config.edit import add_section, remove_from_list, remove_sections
 from hyperion.config.name import NAME_RULE, is_name
+from hyperion.config.reading import read_server
 from hyperion.config.schema import ServerFile
-from hyperion.config.server import read_server
 from hyperion.config.settings import Admin
 from hyperion.config.toml_file import parse
 from hyperion.errors import BadKeyError, UsageError

@@ -6,9 +6,7 @@ Parsing and doing are apart: a click command returns what is to be done, and it 
 of broken pipes and interrupts does not reach into a running program.
 """
 
-import traceback
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import click
 
@@ -26,11 +24,11 @@ from hyperion.errors import (
 Action = Callable[[], int]
 
 
-@dataclass
 class Caller:
     """What the caller wants of the border. Options write to it while the command line is parsed."""
 
-    debug: bool = False
+    def __init__(self) -> None:
+        self.debug = False
 
 
 def run_program(program: str, command: click.Command, arguments: Sequence[str] | None = None) -> int:
@@ -43,6 +41,9 @@ def run_program(program: str, command: click.Command, arguments: Sequence[str] |
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
     if caller.debug:
+        # Here, because nobody needs it if all goes well.
+        import traceback  # noqa: PLC0415
+
         traceback.print_exception(cause)
     return _report(program, failure)
 

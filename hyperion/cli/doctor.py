@@ -13,8 +13,8 @@ import msgspec
 from hyperion.cli.loading import client_path, load_client_config, terminal_prompt
 from hyperion.cli.output import say
 from hyperion.config import ClientConfig, KnockSettings, Secrets, ServerEntry
-from hyperion.config.client import read_client
 from hyperion.config.forward import require_name
+from hyperion.config.reading import read_client
 from hyperion.errors import ConfigError, TemporaryError, one_line
 from hyperion.loop import run
 from hyperion.privileges import disable_core_dumps

@@ -5,16 +5,17 @@ ssh starts ``nc`` for each connection, and loading the command line library take
 
 import sys
 
-from hyperion.cli.quick_nc import attempt
-
 PROGRAM = "hyperion-client"
 
 
 def client() -> None:
     """Entry point of ``hyperion-client``."""
-    if sys.argv[1:2] == ["nc"] and (code := attempt(PROGRAM, sys.argv[2:])) is not None:
-        sys.exit(code)
-    # Here, because it loads what the lines above do without.
+    # Imports here, because neither way needs what the other one loads.
+    if sys.argv[1:2] == ["nc"]:
+        from hyperion.cli.quick_nc import attempt  # noqa: PLC0415
+
+        if (code := attempt(PROGRAM, sys.argv[2:])) is not None:
+            sys.exit(code)
     from hyperion.cli.client import main  # noqa: PLC0415
 
     main()

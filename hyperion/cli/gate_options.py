@@ -1,8 +1,8 @@
 """The options that the commands about the firewall share. Loads little but click; what they mean: ``gate_rules``."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import click
 
@@ -12,8 +12,7 @@ from hyperion.cli.options import Command
 _PORT = click.IntRange(1, 65_535)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GateFlags:
+class GateFlags(NamedTuple):
     """The command line's part. ``None``: not said."""
 
     config_file: Path | None = None

@@ -10,8 +10,8 @@ from hyperion.cli.gate_options import GateFlags
 from hyperion.cli.loading import server_path
 from hyperion.config.complaint import wrong
 from hyperion.config.endpoint import Endpoint
+from hyperion.config.reading import read_server
 from hyperion.config.schema import FirewallSection, ServerFile
-from hyperion.config.server import read_server
 from hyperion.errors import ConfigError, ConfigMissingError, UsageError
 from hyperion.firewall.ruleset import Ruleset
 

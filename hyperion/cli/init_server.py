@@ -15,9 +15,9 @@ from hyperion.cli.first_files import NewFile, put, refuse_existing
 from hyperion.cli.output import say
 from hyperion.cli.own_address import guess_address, guess_name, is_public
 from hyperion.config.endpoint import MAX_PORT, Endpoint
-from hyperion.config.key_source import is_placeholder
 from hyperion.config.name import NAME_RULE, is_name
 from hyperion.config.template import server_file
+from hyperion.config.values import is_placeholder
 from hyperion.errors import BadKeyError, UsageError
 from hyperion.paths import SERVER_CONFIG_NAME, config_directory
 from hyperion.privileges import disable_core_dumps

@@ -5,10 +5,10 @@ from pathlib import Path
 import msgspec
 
 from hyperion import running
-from hyperion.cli.loading import client_path
 from hyperion.cli.output import say
-from hyperion.config.client import read_client
+from hyperion.cli.usual_config import usual_config
 from hyperion.config.outline import ClientOutline, outline_client
+from hyperion.config.reading import read_client
 from hyperion.errors import RefusedError
 
 SCHEMA = "hyperion.ls/1"
@@ -50,7 +50,7 @@ class LsDocument(msgspec.Struct, kw_only=True):
 
 def run_ls(config_file: Path | None, *, as_json: bool) -> int:
     """Raises what reading the file raises."""
-    path = client_path(config_file)
+    path = usual_config("client") if config_file is None else config_file
     outline = outline_client(path, read_client(path))
     runs, pid = _state(config_file)
     if as_json:

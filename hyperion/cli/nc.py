@@ -14,9 +14,9 @@ from hyperion.cli.loading import client_path, controlling_terminal_prompt, load_
 from hyperion.cli.quick_nc import running, through_running
 from hyperion.cli.stdio import open_missing
 from hyperion.config import ClientConfig, Secrets, ServerEntry
-from hyperion.config.client import read_client
 from hyperion.config.forward import require_name
 from hyperion.config.outline import ClientOutline, outline_client
+from hyperion.config.reading import read_client
 from hyperion.errors import NotRunningError, TemporaryError, UsageError
 from hyperion.loop import run
 from hyperion.privileges import disable_core_dumps

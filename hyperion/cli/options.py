@@ -10,7 +10,7 @@ import click
 from hyperion import __version__
 from hyperion.cli.border import Caller
 from hyperion.cli.complete import ServerNames
-from hyperion.hosts import HOSTS_FILE
+from hyperion.paths import HOSTS_FILE
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 

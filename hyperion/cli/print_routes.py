@@ -16,8 +16,8 @@ import msgspec
 
 from hyperion.cli.loading import client_path
 from hyperion.cli.output import say
-from hyperion.config.client import read_client
 from hyperion.config.outline import outline_client
+from hyperion.config.reading import read_client
 from hyperion.supervisor.plan import (
     DEVICE_NAME,
     ROUTE_TABLE,

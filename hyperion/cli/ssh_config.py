@@ -18,8 +18,8 @@ from hyperion.cli import fence
 from hyperion.cli.diff import diff
 from hyperion.cli.loading import client_path
 from hyperion.cli.output import say
-from hyperion.config.client import read_client
 from hyperion.config.outline import outline_client
+from hyperion.config.reading import read_client
 from hyperion.config.safe_file import Original, locked, make_directory, read_original, rewrite
 from hyperion.errors import CannotCreateError, InternalError, UsageError, reason_of
 

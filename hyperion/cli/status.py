@@ -14,8 +14,6 @@ import msgspec
 from hyperion.cli.options import DEFAULT_INTERVAL
 from hyperion.cli.output import say
 from hyperion.cli.style import Line, is_terminal, paint, piece, terminal_width, wants_color
-from hyperion.cli.view_client import client_lines, client_summary
-from hyperion.cli.view_server import server_lines, server_summary
 from hyperion.errors import NotRunningError, TemporaryError, UsageError
 from hyperion.paths import Program
 from hyperion.proto.operator import ClientAnswer, ClientStatus, ServerAnswer, ServerStatus, StatusRequest
@@ -122,8 +120,13 @@ def exit_code(status: Status) -> int:
 
 def lines_of(status: Status, width: int | None, *, verbose: bool) -> list[Line]:
     """All that people are shown."""
+    # Here, because a program has one of the two, and --json none.
     if isinstance(status, ServerStatus):
+        from hyperion.cli.view_server import server_lines  # noqa: PLC0415
+
         return server_lines(status, width=width, verbose=verbose)
+    from hyperion.cli.view_client import client_lines  # noqa: PLC0415
+
     return client_lines(status, width=width, verbose=verbose)
 
 
@@ -136,7 +139,13 @@ def print_lines(lines: list[Line]) -> None:
 
 def summary(status: Status) -> str:
     """One line."""
-    return server_summary(status) if isinstance(status, ServerStatus) else client_summary(status)
+    if isinstance(status, ServerStatus):
+        from hyperion.cli.view_server import server_summary  # noqa: PLC0415
+
+        return server_summary(status)
+    from hyperion.cli.view_client import client_summary  # noqa: PLC0415
+
+    return client_summary(status)
 
 
 def _watch_lines(look: Callable[[], Status], interval: float, *, as_json: bool) -> int:

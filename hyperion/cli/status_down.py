@@ -6,14 +6,14 @@ Knows the configuration as it is written; fetches no secret and asks nobody. Loa
 from pathlib import Path
 
 from hyperion.cli.usual_config import usual_config
-from hyperion.config import read_client, read_server
 from hyperion.config.admins import resolve_admins
 from hyperion.config.outline import outline_client
-from hyperion.config.server import endpoint
+from hyperion.config.reading import read_client, read_server
+from hyperion.config.values import endpoint
 from hyperion.errors import ConfigMissingError, HyperionError
 from hyperion.paths import Program
 from hyperion.proto.operator import ClientStatus, GateLine, ServerStatus
-from hyperion.supervisor.status_server import admin_lines
+from hyperion.supervisor.admin_lines import admin_lines
 
 
 def down(program: Program, config_file: Path | None) -> tuple[ServerStatus | ClientStatus, str]:
@@ -42,7 +42,7 @@ def _server(path: Path) -> ServerStatus:
         listen=raw.listen,
         egress=sorted(raw.egress.allow),
         gate=GateLine(state="enabled", port=port) if raw.knock.enabled else GateLine(state="off"),
-        admins=admin_lines(resolve_admins(path, raw), []),
+        admins=admin_lines(resolve_admins(path, raw)),
     )
 
 

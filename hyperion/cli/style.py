@@ -5,7 +5,6 @@ Knows tones (``good``, ``warn``, ``bad``, ``dim``) and their colours; what the e
 """
 
 import os
-import shutil
 import sys
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
@@ -50,7 +49,12 @@ def wants_color(environ: Mapping[str, str] | None = None, *, terminal: bool | No
 
 def terminal_width() -> int | None:
     """Columns of the terminal that is written to; ``None`` without one: then nothing is left out."""
-    return shutil.get_terminal_size().columns if is_terminal() else None
+    if not is_terminal():
+        return None
+    # Here, because it loads every kind of archive that there is.
+    import shutil  # noqa: PLC0415
+
+    return shutil.get_terminal_size().columns
 
 
 def paint(line: Line, *, color: bool) -> str:

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from hyperion.capabilities import Capability
 from hyperion.errors import HyperionError, RefusedError, UsageError
-from hyperion.hosts import HOSTS_FILE, write
+from hyperion.hosts import write
+from hyperion.paths import HOSTS_FILE
 from hyperion.privileges import held
 
 #: Where the kernel shows the device of a client that runs in transparent mode.

@@ -9,7 +9,7 @@ import stat
 import sys
 from pathlib import Path
 
-from hyperion.config.keyfile import trusted_owners
+from hyperion.config.owners import trusted_owners
 from hyperion.errors import RefusedError
 from hyperion.paths import CONFIG_NAMES, Program, config_directory, is_root, system_config
 

@@ -7,10 +7,10 @@ import datetime
 from pathlib import Path
 
 from hyperion.config.complaint import KeyPath, quoted, shown, wrong
-from hyperion.config.key_source import public_key_of_value
 from hyperion.config.name import NAME_RULE, is_name
 from hyperion.config.schema import AdminSection, ServerFile
 from hyperion.config.settings import Admin
+from hyperion.config.values import public_key_of_value
 from hyperion.proto.keys import PublicKey
 
 EXAMPLES = "without quotes, like 2027-01-31 or 2027-01-31T18:00:00Z"

@@ -9,10 +9,10 @@ from pathlib import Path
 from hyperion.config.complaint import wrong
 from hyperion.config.key_source import identity_of_file, psk_of_section, psk_of_value, psk_of_variable
 from hyperion.config.outline import outline_client
+from hyperion.config.reading import read_client
 from hyperion.config.schema import ClientFile
 from hyperion.config.secrets import Secrets
 from hyperion.config.settings import ClientConfig, ServerEntry
-from hyperion.config.toml_file import read
 from hyperion.proto.keys import Psk
 
 QUESTION = "hyperion shared passphrase: "
@@ -21,11 +21,6 @@ QUESTION = "hyperion shared passphrase: "
 def load_client(path: Path, secrets: Secrets) -> ClientConfig:
     """Reads and resolves. Raises ``ConfigMissingError``, ``ConfigError``, ``BadKeyError``."""
     return resolve_client(path, read_client(path), secrets)
-
-
-def read_client(path: Path) -> ClientFile:
-    """The file as it is written, each value checked by itself. Raises ``ConfigMissingError``, ``ConfigError``."""
-    return read(path, ClientFile)
 
 
 def resolve_client(path: Path, raw: ClientFile, secrets: Secrets) -> ClientConfig:

@@ -12,12 +12,10 @@ from hyperion.config.complaint import KeyPath, looks_like_a_key, wrong
 from hyperion.config.keyfile import read_secret
 from hyperion.config.schema import ClientKeySection, ServerKeySection
 from hyperion.config.secrets import DEFAULT_VARIABLE, Secrets
-from hyperion.errors import BadKeyError, ConfigError
+from hyperion.config.values import is_placeholder, not_a_key
+from hyperion.errors import BadKeyError
 from hyperion.paths import expand_home
-from hyperion.proto.keys import MIN_SALT_BYTES, KeyFormatError, PrivateKey, Psk, PublicKey
-
-#: Beginnings of the placeholders in example files. A salt or a key that everybody has is none.
-PLACEHOLDERS = ("change-me", "base64_", "paste", "<")
+from hyperion.proto.keys import MIN_SALT_BYTES, KeyFormatError, PrivateKey, Psk
 
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
@@ -79,7 +77,7 @@ def psk_of_value(path: Path, key: KeyPath, text: str | None) -> Psk:
     try:
         return Psk.parse(text)
     except KeyFormatError as error:
-        raise _not_a_key(path, key, "psk", error) from None
+        raise not_a_key(path, key, "psk", error) from None
 
 
 def _psk_of_file(path: Path, name: str | None) -> Psk:
@@ -99,21 +97,6 @@ def identity_of_file(path: Path, key: KeyPath, name: str) -> PrivateKey:
         raise BadKeyError(f"key file {file}: {error}", hint="this file should hold the private key, one line") from None
 
 
-def public_key_of_value(path: Path, key: KeyPath, text: str) -> PublicKey:
-    """A public key written in the configuration."""
-    if is_placeholder(text):
-        raise wrong(path, key, "a public key", "the placeholder of the example")
-    try:
-        return PublicKey.parse(text)
-    except KeyFormatError as error:
-        raise _not_a_key(path, key, "public key", error) from None
-
-
-def is_placeholder(text: str) -> bool:
-    """Whether ``text`` was left as an example has it."""
-    return text.strip().lower().startswith(PLACEHOLDERS)
-
-
 def _checked_file(path: Path, key: KeyPath, name: str | None) -> Path:
     if not name or "\0" in name:
         raise wrong(path, key, "a file name", "nothing" if not name else "a text with a NUL in it")
@@ -130,7 +113,3 @@ def _checked_variable(path: Path, key: KeyPath, name: str | None) -> str:
     if not _VARIABLE.fullmatch(name) or looks_like_a_key(name):
         raise wrong(path, key, "the name of a variable (letters, digits, _)", "something else")
     return name
-
-
-def _not_a_key(path: Path, key: KeyPath, what: str, error: KeyFormatError) -> ConfigError:
-    return wrong(path, key, f"a {what} of 32 bytes in base64", f"a text that is not one ({error})")

@@ -8,6 +8,7 @@ import os
 import stat
 from pathlib import Path
 
+from hyperion.config.owners import trusted_owners
 from hyperion.config.safe_file import create
 from hyperion.errors import BadKeyError, reason_of
 from hyperion.service_user import service_uids, uid_of
@@ -63,15 +64,6 @@ def trust_user(name: str | None) -> None:
     """For the rest of this process's life: root is about to become this user, whose keys are ours then."""
     if name is not None and (uid := uid_of(name)) is not None:
         _asked_for.add(uid)
-
-
-def trusted_owners() -> set[int]:
-    """Users whose files we take for our own: ourselves, root, and for root the user who called ``sudo``."""
-    owners = {0, os.geteuid()}
-    caller = os.environ.get("SUDO_UID", "")
-    if os.geteuid() == 0 and caller.isascii() and caller.isdigit():
-        owners.add(int(caller))
-    return owners
 
 
 def _check(path: Path, status: os.stat_result, named_by: Path | None) -> None:

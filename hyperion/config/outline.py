@@ -10,12 +10,11 @@ from pathlib import Path
 from hyperion.config.complaint import KeyPath, quoted, wrong
 from hyperion.config.endpoint import Endpoint
 from hyperion.config.fake_ip import NoFreeAddress, assign
-from hyperion.config.key_source import public_key_of_value
 from hyperion.config.name import NAME_RULE, is_name
 from hyperion.config.schema import ClientFile, ServerSection
-from hyperion.config.server import endpoint
 from hyperion.config.settings import ForwardEntry, KnockSettings, SocksEntry, TunSettings
 from hyperion.config.socks import socks_of_file
+from hyperion.config.values import endpoint, public_key_of_value
 from hyperion.proto.keys import PublicKey
 
 

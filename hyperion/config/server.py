@@ -7,13 +7,12 @@ admins.
 from pathlib import Path
 
 from hyperion.config.admins import require_admin, resolve_admins
-from hyperion.config.complaint import KeyPath, quoted, wrong
-from hyperion.config.endpoint import Endpoint
 from hyperion.config.key_source import identity_of_file, psk_of_section
+from hyperion.config.reading import read_server
 from hyperion.config.schema import ServerFile
 from hyperion.config.secrets import Secrets
 from hyperion.config.settings import FirewallSettings, KnockSettings, ServerConfig
-from hyperion.config.toml_file import read
+from hyperion.config.values import endpoint
 
 QUESTION = "hyperion server passphrase: "
 
@@ -21,11 +20,6 @@ QUESTION = "hyperion server passphrase: "
 def load_server(path: Path, secrets: Secrets) -> ServerConfig:
     """Reads and resolves. Raises ``ConfigMissingError``, ``ConfigError``, ``BadKeyError``."""
     return resolve_server(path, read_server(path), secrets)
-
-
-def read_server(path: Path) -> ServerFile:
-    """The file as it is written, each value checked by itself. Raises ``ConfigMissingError``, ``ConfigError``."""
-    return read(path, ServerFile)
 
 
 def resolve_server(path: Path, raw: ServerFile, secrets: Secrets) -> ServerConfig:
@@ -51,11 +45,3 @@ def resolve_server(path: Path, raw: ServerFile, secrets: Secrets) -> ServerConfi
             close_behind=raw.firewall.close_behind,
         ),
     )
-
-
-def endpoint(path: Path, key: KeyPath, text: str, *, lowest_port: int = 1) -> Endpoint:
-    """An address written in the configuration."""
-    try:
-        return Endpoint.parse(text, lowest_port=lowest_port)
-    except ValueError as error:
-        raise wrong(path, key, "HOST:PORT or [IPV6]:PORT", f"{quoted(text)} ({error})") from None

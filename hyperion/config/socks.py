@@ -12,8 +12,8 @@ from pathlib import Path
 from hyperion.config.complaint import KeyPath, wrong
 from hyperion.config.endpoint import LOOPBACK, Endpoint
 from hyperion.config.schema import SocksSection
-from hyperion.config.server import endpoint
 from hyperion.config.settings import ClientConfig, SocksEntry
+from hyperion.config.values import endpoint
 from hyperion.errors import UsageError
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from hyperion.proto.admins import Roster
+from hyperion.proto.message import Message as Message
 
 #: Longest encoded message, bytes. The largest is a server's configuration: 900 admins fit if they share a few lists of
 #: ports, 600 with ten ports of their own, 170 with a hundred. The supervisor refuses a longer one when it reads it.
@@ -24,10 +25,6 @@ PULSE_SECONDS = 5.0
 #: A request for a marked socket: family (4 or 6), kind (t or u), and a number that the answer repeats. The answer
 #: carries the socket's descriptor.
 MARK_REQUEST_BYTES = 10
-
-
-class Message(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="t"):
-    """Base of all control messages."""
 
 
 class LogSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -12,9 +12,6 @@ import binascii
 import hmac
 from typing import NoReturn, Self
 
-from argon2.low_level import Type, hash_secret_raw
-from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
-
 from hyperion.proto.fingerprint import fingerprint
 
 #: Length of every key, bytes (X25519, and the PSK of Noise).
@@ -153,6 +150,9 @@ class PrivateKey(_Secret):
 
     def public(self) -> PublicKey:
         """The public half."""
+        # Here, because it is slow to load, and who reads keys most often needs no other half.
+        from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey  # noqa: PLC0415
+
         return PublicKey(X25519PrivateKey.from_private_bytes(self._raw).public_key().public_bytes_raw())
 
 
@@ -171,6 +171,9 @@ class Psk(_Secret):
         salt_bytes = salt.encode("utf-8")
         if len(salt_bytes) < MIN_SALT_BYTES:
             raise KeyFormatError(f"salt must be at least {MIN_SALT_BYTES} bytes")
+        # Here, because it is slow to load, and only this needs it.
+        from argon2.low_level import Type, hash_secret_raw  # noqa: PLC0415
+
         return cls(
             hash_secret_raw(
                 # A passphrase from the environment may hold bytes that are not UTF-8: they come back as they were.

@@ -11,7 +11,7 @@ Times are Unix seconds, durations are in their names, bytes are payload bytes of
 
 import msgspec
 
-from hyperion.proto.control import Message
+from hyperion.proto.message import Message
 
 SCHEMA = "hyperion.status/1"
 

@@ -17,13 +17,13 @@ from hyperion.proto.control import Heartbeat, SessionOpened
 from hyperion.proto.operator import (
     MAX_LISTED_GRANTS,
     MAX_LISTED_SESSIONS,
-    AdminLine,
     GateLine,
     GrantLine,
     ServerStatus,
     SessionLine,
     WorkerLine,
 )
+from hyperion.supervisor.admin_lines import admin_lines
 from hyperion.supervisor.life import Facts
 
 
@@ -64,7 +64,7 @@ def server_status(
         egress=sorted(egress),
         gate=gate,
         workers=lines,
-        admins=admin_lines(admins, [session for _, session in here]),
+        admins=admin_lines(admins, Counter(session.admin for _, session in here)),
         sessions_open=len(here),
         sessions=session_lines(here),
         grants_open=len(grants),
@@ -104,22 +104,6 @@ def worker_line(name: str, facts: Facts, beat: Heartbeat | None) -> WorkerLine:
         bytes_in=beat.bytes_in,
         bytes_out=beat.bytes_out,
     )
-
-
-def admin_lines(admins: Sequence[Admin], sessions: Sequence[SessionOpened]) -> list[AdminLine]:
-    """Who is connected comes first."""
-    open_now = Counter(session.admin for session in sessions)
-    lines = [
-        AdminLine(
-            name=admin.name,
-            fingerprint=admin.key.fingerprint,
-            ports=sorted(admin.allow),
-            sessions=open_now[admin.name],
-            expires_at=admin.expires,
-        )
-        for admin in admins
-    ]
-    return sorted(lines, key=lambda line: -line.sessions)
 
 
 def session_lines(sessions: Sequence[tuple[str, SessionOpened]]) -> list[SessionLine]:

@@ -81,7 +81,7 @@ PRIVILEGED = ("hyperion.knockd", "hyperion.trial", "hyperion.tund")
 PRIVILEGED_NEVER_LOAD = ("hyperion.config", "hyperion.proto.noise", "hyperion.proto.yamux")
 
 #: Imports inside a function are for what is slow to load and not always wanted (and uvloop, which may not exist).
-LAZY_IMPORTS_IN = ("hyperion.cli", "hyperion.log", "hyperion.loop")
+LAZY_IMPORTS_IN = ("hyperion.cli", "hyperion.log", "hyperion.loop", "hyperion.paths", "hyperion.proto.keys")
 
 MAX_FILE_LINES = 400
 MAX_FUNCTION_LINES = 60

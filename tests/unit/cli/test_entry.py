@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from hyperion.cli import client, entry
+from hyperion.cli import client, entry, quick_nc
 
 #: As often as a median needs.
 TURNS = 7
@@ -29,7 +29,7 @@ def test_only_nc_is_tried_quickly(argv: list[str], quick: bool, monkeypatch: pyt
         tried.append(arguments)
 
     monkeypatch.setattr(sys, "argv", ["hyperion-client", *argv])
-    monkeypatch.setattr(entry, "attempt", attempt)
+    monkeypatch.setattr(quick_nc, "attempt", attempt)
     monkeypatch.setattr(client, "main", lambda: went_on.append(True))
     entry.client()
     assert tried == ([argv[1:]] if quick else [])
@@ -38,7 +38,7 @@ def test_only_nc_is_tried_quickly(argv: list[str], quick: bool, monkeypatch: pyt
 
 def test_a_quick_one_ends_there(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["hyperion-client", "nc", "web1", "22"])
-    monkeypatch.setattr(entry, "attempt", lambda *_: 69)
+    monkeypatch.setattr(quick_nc, "attempt", lambda *_: 69)
     with pytest.raises(SystemExit) as caught:
         entry.client()
     assert caught.value.code == 69
@@ -53,7 +53,7 @@ def seconds(code: str, environment: dict[str, str]) -> float:
 def test_start_up(tmp_path: Path) -> None:
     """Side by side, so that a slow machine is slow for both."""
     environment = {**os.environ, "HYPERION_HOME": str(tmp_path)}
-    look = "from hyperion.cli.entry import attempt; assert attempt('hyperion-client', ['web1', '22']) is None"
+    look = "from hyperion.cli.quick_nc import attempt; assert attempt('hyperion-client', ['web1', '22']) is None"
     bare: list[float] = []
     ours: list[float] = []
     for _ in range(TURNS):

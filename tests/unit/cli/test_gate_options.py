@@ -1,4 +1,3 @@
-import dataclasses
 import subprocess
 import sys
 
@@ -22,7 +21,7 @@ def parse(*arguments: str) -> GateFlags:
 
 
 def test_the_options_are_those_of_the_flags() -> None:
-    assert {parameter.name for parameter in command.params} == {field.name for field in dataclasses.fields(GateFlags)}
+    assert {parameter.name for parameter in command.params} == {*GateFlags._fields}
     assert parse() == GateFlags()
     flags = parse("--tunnel-port", "1", "--keep-port", "22", "--keep-port", "80", "--one-shot", "--set", "s")
     assert flags == GateFlags(tunnel_port=1, keep_ports=(22, 80), one_shot=True, set_name="s")

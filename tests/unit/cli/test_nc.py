@@ -11,8 +11,8 @@ import pytest
 
 from hyperion.cli import nc
 from hyperion.cli.nc import find_server, run_nc
-from hyperion.config.client import read_client
 from hyperion.config.outline import ClientOutline, outline_client
+from hyperion.config.reading import read_client
 from hyperion.errors import ConfigMissingError, NotRunningError, UnreachableError, UsageError
 from tests.helpers.config_files import client_text
 from tests.peer.services import closed_port

@@ -8,7 +8,6 @@ import pytest
 
 from hyperion.cli import usual_config as module
 from hyperion.cli.usual_config import callers_config, usual_config
-from hyperion.config import keyfile
 from hyperion.errors import RefusedError
 
 
@@ -88,16 +87,6 @@ def test_a_file_of_a_third_user_is_not_followed(sudo: Path) -> None:
         usual_config("server")
     os.chown(path, 4711, 4711)
     assert usual_config("server") == path
-
-
-@pytest.mark.root
-def test_key_files_of_the_caller_are_roots_own(sudo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert keyfile.trusted_owners() == {0, 4711}
-    monkeypatch.setenv("SUDO_UID", "root")
-    assert keyfile.trusted_owners() == {0}
-    monkeypatch.setattr(os, "geteuid", lambda: 12)
-    monkeypatch.setenv("SUDO_UID", "4711")
-    assert keyfile.trusted_owners() == {0, 12}
 
 
 @pytest.mark.parametrize("caller", ["", "0", "x", "-1", "\u0661"])

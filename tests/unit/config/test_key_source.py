@@ -7,7 +7,6 @@ from hyperion.config.key_source import (
     psk_of_section,
     psk_of_value,
     psk_of_variable,
-    public_key_of_value,
 )
 from hyperion.config.schema import ClientKeySection, ServerKeySection
 from hyperion.config.secrets import Secrets
@@ -146,17 +145,3 @@ def test_errors_name_the_place_in_a_list() -> None:
         psk_of_value(FILE, ("server", 1, "key_value"), "x")
     with pytest.raises(ConfigError, match=r"^c\.toml: \[\[server\]\] #2 key_env: expected the name of a variable"):
         psk_of_variable(FILE, ("server", 1, "key_env"), "a b", Secrets(None, {}))
-
-
-def test_public_keys() -> None:
-    assert public_key_of_value(FILE, ("k",), str(ADMIN_SECRET.public())) == ADMIN_SECRET.public()
-    for text, got in [
-        ("<ADMIN_PUBLIC_KEY>", "the placeholder of the example"),
-        ("PASTE_THE_KEY", "the placeholder of the example"),
-        ("BASE64_ADMIN_KEY", "the placeholder of the example"),
-        (PSK_TEXT + "A", "a text that is not one (not canonical base64)"),
-    ]:
-        with pytest.raises(ConfigError) as caught:
-            public_key_of_value(FILE, ("k",), text)
-        assert str(caught.value).endswith(f"got {got}")
-        assert not leaks(str(caught.value))
