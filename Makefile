@@ -23,7 +23,7 @@ demo: venv ## a server, a client and a transfer on this machine (no root, loopba
 	@.venv/bin/python tools/demo.py
 
 test: venv system-packages lint ## lint, types and all tests but the long ones; PYTEST_FLAGS="-x tests/unit"
-	$(RUN) pytest -m "not long" $(PYTEST_FLAGS)
+	tools/run_tests.sh $(PYTEST_FLAGS)
 
 test-long: venv system-packages ## the long tests, and a wider random search
 	$(RUN) pytest -m long $(PYTEST_FLAGS)

@@ -6,6 +6,8 @@
 * ``@pytest.mark.needs("sshd", "psql")`` skips where a program is missing, ``@pytest.mark.root`` where we are not root.
   Programs are found with ``tests.helpers.programs.find_program``.
 * Every skip is listed at the end with its reason. With ``CI`` set, a skip is a failure.
+* ``make test`` runs several tests at a time. A test that cannot have others beside it, because it judges how long
+  something takes, is marked ``alone``.
 * Warnings are errors. A test may take 60 s (``@pytest.mark.timeout(120)`` where it must take longer).
 """
 
@@ -17,6 +19,9 @@ import hypothesis
 import pytest
 
 from tests.helpers.programs import find_program
+
+#: Tests of one run that run at a time: more would only wait for one another, and for memory.
+MAX_AT_A_TIME = 8
 
 LoopFactory = Callable[[], asyncio.AbstractEventLoop]
 
@@ -48,6 +53,13 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     missing = [program for program in wanted if find_program(program) is None]
     if missing:
         pytest.skip(f"needs {', '.join(missing)}")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """How many run at a time with ``-n auto``: two for each processor, because most tests wait for other processes."""
+    processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(MAX_AT_A_TIME, 2 * processors)
 
 
 def _in_ci() -> bool:
