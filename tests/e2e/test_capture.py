@@ -15,7 +15,7 @@ import pytest
 from hyperion.knockd.capture import CaptureSocket, open_capture
 from hyperion.proto.ip import UdpDatagram, parse_udp
 from hyperion.socket_filter import DROP_ALL, attach, detach
-from tests.helpers.netns import Topology, topology
+from tests.helpers.netns import Topology
 from tests.helpers.packets import ipv4, ipv6, udp, whole_ipv4, whole_ipv6
 
 pytestmark = [pytest.mark.root, pytest.mark.needs("ip")]
@@ -79,12 +79,6 @@ class Wire:
 
     def close(self) -> None:
         self._socket.close()
-
-
-@pytest.fixture(scope="module")
-def network() -> Iterator[Topology]:
-    with topology() as made:
-        yield made
 
 
 @pytest.fixture

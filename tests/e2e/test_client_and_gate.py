@@ -10,18 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers.gate import SCANS, gets_in, scan, udp_scan, until
+from tests.helpers.gate import SCANS, gets_in, scan, udp_scan
 from tests.helpers.gated import PacketsOut, Whole, percentiles, whole
 from tests.helpers.knockd_process import PORT, elements, send
 from tests.helpers.netns import Topology, topology
+from tests.helpers.waiting import until
 
 pytestmark = [pytest.mark.root, pytest.mark.needs("ip", "nft"), pytest.mark.timeout(120)]
-
-
-@pytest.fixture(scope="module")
-def network() -> Iterator[Topology]:
-    with topology() as made:
-        yield made
 
 
 @pytest.fixture(scope="module")

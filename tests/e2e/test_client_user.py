@@ -16,7 +16,6 @@ from bench.tunnel import program, quote
 from tests.e2e.test_real_addresses import echo
 from tests.e2e.test_transparent import fetch
 from tests.helpers.everyday import http
-from tests.helpers.gate import until
 from tests.helpers.gated import Gated, gated
 from tests.helpers.http_service import body
 from tests.helpers.knockd_process import status
@@ -24,7 +23,8 @@ from tests.helpers.netns import Host, topology
 from tests.helpers.others import NOBODY, opened_way
 from tests.helpers.product import Product
 from tests.helpers.program import Program
-from tests.helpers.transparent import FAKE, is_settled, namespace, snapshot, wait_for
+from tests.helpers.transparent import FAKE, is_settled, snapshot, wait_for
+from tests.helpers.waiting import until
 
 pytestmark = [pytest.mark.root, pytest.mark.needs("ip", "nft", "unshare", "setpriv"), pytest.mark.timeout(180)]
 
@@ -40,12 +40,6 @@ FAKE_MODE = {
     "hyp-web1": 0,
 }
 REAL_MODE = {"hyperion-client": NET_ADMIN, "python": 0, "hyp-tund": 0, "hyp-rules": NET_ADMIN, "hyp-web1": 0}
-
-
-@pytest.fixture
-def host() -> Iterator[Host]:
-    with namespace() as made:
-        yield made
 
 
 @pytest.fixture

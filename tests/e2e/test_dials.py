@@ -24,12 +24,6 @@ pytestmark = [pytest.mark.root, pytest.mark.needs("ip", "nft"), pytest.mark.time
 
 
 @pytest.fixture(scope="module")
-def network() -> Iterator[Topology]:
-    with topology() as made:
-        yield made
-
-
-@pytest.fixture(scope="module")
 def server(network: Topology, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gated]:
     with gated(network, tmp_path_factory.mktemp("g")) as made:
         yield made

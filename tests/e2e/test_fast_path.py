@@ -17,7 +17,7 @@ import pytest
 from bench.peers import write_private
 from bench.ssh import AES128_GCM, PRIVILEGE_SEPARATION_DIRECTORY, SSHD, make_key, sshd_config
 from tests.helpers.gate import gets_in
-from tests.helpers.netns import Host, Topology, topology
+from tests.helpers.netns import Host, Topology
 
 pytestmark = [pytest.mark.root, pytest.mark.needs("ip", "nft", "sshd", "ssh", "ssh-keygen"), pytest.mark.timeout(180)]
 
@@ -56,12 +56,6 @@ class Machine:
         assert done.returncode == code, f"{line}: {done.returncode}\n{shown}"
         assert PASSPHRASE not in shown
         return shown
-
-
-@pytest.fixture
-def network() -> Iterator[Topology]:
-    with topology() as made:
-        yield made
 
 
 @pytest.fixture

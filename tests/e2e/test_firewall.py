@@ -14,7 +14,6 @@ from hyperion.firewall import ruleset as ruleset_module
 from hyperion.firewall.listing import Listing
 from hyperion.firewall.nft import NoSuchObjectError, SetFullError
 from hyperion.firewall.nft_library import NftLibrary
-from hyperion.firewall.nft_program import NftProgram
 from hyperion.firewall.ruleset import Ruleset, ruleset_text
 from hyperion.knockd.firewall import Firewall, Outcome, TableMissingError, TableWrongError
 from tests.helpers.gate import TUNNEL_PORT, Inside, connect, gets_in, inside, service
@@ -28,14 +27,6 @@ RULES = Ruleset(TUNNEL_PORT)
 def network() -> Iterator[Topology]:
     with topology() as network, service(network.server):
         yield network
-
-
-@pytest.fixture(params=[NftLibrary, NftProgram], ids=["library", "program"])
-def backend(request: pytest.FixtureRequest, network: Topology) -> Iterator[Inside]:
-    backend = inside(network.server, request.param)
-    backend.load("flush ruleset")
-    yield backend
-    backend.load("flush ruleset")
 
 
 @pytest.fixture

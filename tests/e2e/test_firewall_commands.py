@@ -7,10 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from hyperion.firewall.nft_program import NftProgram
 from hyperion.firewall.ruleset import Ruleset, ruleset_text
 from hyperion.knockd.firewall import Firewall
-from tests.helpers.gate import TUNNEL_PORT, Inside, connect, gets_in, inside, service
+from tests.helpers.gate import TUNNEL_PORT, Inside, connect, gets_in, service
 from tests.helpers.netns import Topology, topology
 
 pytestmark = [pytest.mark.root, pytest.mark.needs("ip", "nft")]
@@ -29,14 +28,6 @@ def network() -> Iterator[Topology]:
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("HYPERION_HOME", str(tmp_path))
     return tmp_path
-
-
-@pytest.fixture
-def nft(network: Topology) -> Iterator[Inside]:
-    nft = inside(network.server, NftProgram)
-    nft.load("flush ruleset")
-    yield nft
-    nft.load("flush ruleset")
 
 
 def test_printed_and_loaded_five_times_it_is_one_copy_with_its_grants(network: Topology, nft: Inside) -> None:

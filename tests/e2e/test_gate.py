@@ -11,11 +11,12 @@ import pytest
 
 from hyperion.proto.control_knockd import Admitted, KnockCounts, Revoke
 from tests.helpers.flood import Flood
-from tests.helpers.gate import SCANS, SYN, connect, gets_in, scan, udp_scan, until
+from tests.helpers.gate import SCANS, SYN, connect, gets_in, scan, udp_scan
 from tests.helpers.gated import ECHO_PORT, Gated, PacketsOut, Transfer, gated, percentiles
 from tests.helpers.knockd_process import PORT, KnockdProcess, elements, send
 from tests.helpers.mutations import mutated
-from tests.helpers.netns import Host, Topology, topology
+from tests.helpers.netns import Host, Topology
+from tests.helpers.waiting import until
 
 pytestmark = [pytest.mark.root, pytest.mark.needs("ip", "nft"), pytest.mark.timeout(120)]
 
@@ -24,12 +25,6 @@ FEW_PORTS = [1, 22, 80, 443, ECHO_PORT, PORT - 1, PORT, PORT + 1, 51_820, 65_535
 ALL_PORTS = list(range(1, 65_536))
 #: Connects of a scan that are under way at once.
 CONNECTS = 500
-
-
-@pytest.fixture(scope="module")
-def network() -> Iterator[Topology]:
-    with topology() as made:
-        yield made
 
 
 @pytest.fixture

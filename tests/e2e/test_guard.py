@@ -10,7 +10,6 @@ import pytest
 
 from hyperion import log
 from hyperion.events import FIREWALL_DEGRADED, FIREWALL_RECOVERED, FIREWALL_RESTORED, LogEvent
-from hyperion.firewall.nft_library import NftLibrary
 from hyperion.firewall.nft_program import NftProgram
 from hyperion.firewall.ruleset import Ruleset, ruleset_text
 from hyperion.knockd import guard as guard_module
@@ -31,14 +30,6 @@ MAX_EXPOSURE_SECONDS = 0.2
 def network() -> Iterator[Topology]:
     with topology() as network, service(network.server):
         yield network
-
-
-@pytest.fixture(params=[NftLibrary, NftProgram], ids=["library", "program"])
-def backend(request: pytest.FixtureRequest, network: Topology) -> Iterator[Inside]:
-    backend = inside(network.server, request.param)
-    backend.load("flush ruleset")
-    yield backend
-    backend.load("flush ruleset")
 
 
 @pytest.fixture

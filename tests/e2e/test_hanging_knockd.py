@@ -12,19 +12,13 @@ from tests.helpers.flood import Flood
 from tests.helpers.gate import connect, service
 from tests.helpers.gated import ECHO_PORT, Transfer
 from tests.helpers.knockd_process import load_table
-from tests.helpers.netns import Host, Topology, topology
+from tests.helpers.netns import Host, Topology
 from tests.helpers.special import Special
 
 pytestmark = [pytest.mark.root, pytest.mark.needs("ip", "nft"), pytest.mark.timeout(120)]
 
 #: From the moment in which knockd begins to hang to that in which nobody new gets in, whoever flushes its table.
 MAX_HANG_SECONDS = 4.0
-
-
-@pytest.fixture(scope="module")
-def network() -> Iterator[Topology]:
-    with topology() as made:
-        yield made
 
 
 @pytest.fixture

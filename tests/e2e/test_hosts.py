@@ -2,8 +2,6 @@
 
 import signal
 import subprocess
-import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -13,17 +11,12 @@ from hyperion.hosts import BEGIN, write
 from tests.helpers.netns import Host
 from tests.helpers.product import Product
 from tests.helpers.program import Program
-from tests.helpers.transparent import FAKE, FAKE6, Transparent, namespace, start
+from tests.helpers.transparent import FAKE, FAKE6, Transparent, start
+from tests.helpers.waiting import until
 
 pytestmark = [pytest.mark.root, pytest.mark.needs("ip")]
 
 THEIRS = "127.0.0.1\tlocalhost\n::1\tip6-localhost\n"
-
-
-@pytest.fixture
-def host() -> Iterator[Host]:
-    with namespace() as made:
-        yield made
 
 
 @pytest.fixture
@@ -37,13 +30,6 @@ def up(host: Host, product: Product, file: Path) -> Transparent:
     running = start(host, product, {"web1": [free_port()], "web2": [1]}, "--hosts", "--hosts-file", str(file))
     running.wait_up()
     return running
-
-
-def until(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def helper_pid(client: Program, name: str) -> int:

@@ -12,7 +12,6 @@ import pytest
 
 from hyperion.firewall.ruleset import Ruleset, ruleset_text
 from hyperion.proto.control_knockd import Admitted, Fault, GateState, Held, Hold, KnockCounts, Ready, Revoke, Stop
-from tests.helpers.gate import until
 from tests.helpers.knockd_process import (
     PORT,
     SET,
@@ -26,6 +25,7 @@ from tests.helpers.knockd_process import (
     status,
 )
 from tests.helpers.netns import Topology, topology
+from tests.helpers.waiting import until
 
 pytestmark = [pytest.mark.root, pytest.mark.needs("ip", "nft")]
 

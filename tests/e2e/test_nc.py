@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.helpers.load import MIB
-from tests.helpers.openssh import OpenSsh, openssh
+from tests.helpers.openssh import OpenSsh
 from tests.helpers.product import Entry, Product, Server, worker_pid
 from tests.helpers.ways import NC, client_file, environment, nc, proxy_command
 from tests.peer.services import closed_port
@@ -30,12 +30,6 @@ COPY_BYTES = 100 * MIB
 WAYS = ("through the running client", "with a tunnel of its own")
 
 each_way = pytest.mark.parametrize("way", WAYS)
-
-
-@pytest.fixture(scope="module")
-def sshd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OpenSsh]:
-    with openssh(tmp_path_factory.mktemp("openssh") / "own") as running:
-        yield running
 
 
 @contextlib.contextmanager

@@ -10,18 +10,12 @@ import pytest
 
 from tests.helpers.gated import ECHO_PORT, Gated, gated
 from tests.helpers.knockd_process import PORT
-from tests.helpers.netns import Host, Topology, topology
+from tests.helpers.netns import Host, Topology
 from tests.helpers.ways import NC
 
 pytestmark = [pytest.mark.root, pytest.mark.needs("ip", "nft"), pytest.mark.timeout(120)]
 
 TIMEOUT = 40
-
-
-@pytest.fixture(scope="module")
-def network() -> Iterator[Topology]:
-    with topology() as made:
-        yield made
 
 
 @pytest.fixture(scope="module")

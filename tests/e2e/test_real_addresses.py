@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 from bench.tunnel import program
-from tests.helpers.gate import until
 from tests.helpers.gated import ECHO_PORT, Gated, gated
 from tests.helpers.knockd_process import PORT
 from tests.helpers.netns import Host, topology
 from tests.helpers.program import Program
 from tests.helpers.transparent import is_settled, snapshot, wait_for
 from tests.helpers.tund_process import connect
+from tests.helpers.waiting import until
 
 pytestmark = [pytest.mark.root, pytest.mark.needs("ip", "nft")]
 

@@ -11,13 +11,13 @@ import pytest
 
 from tests.helpers.everyday import PROGRAMS, Database, Machine, http, together, work
 from tests.helpers.fleet import NAMES, Fleet, fleet
-from tests.helpers.gate import until
 from tests.helpers.knockd_process import PORT
 from tests.helpers.netns import Host, inside
 from tests.helpers.openssh import OpenSsh, openssh
 from tests.helpers.postgres import Postgres, postgres
 from tests.helpers.transparent import is_settled, snapshot, wait_for
 from tests.helpers.tund_process import connect
+from tests.helpers.waiting import until
 
 pytestmark = [pytest.mark.root, pytest.mark.needs("ip", "nft", *PROGRAMS)]
 

@@ -5,7 +5,6 @@ import http.client
 import random
 import sys
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -14,7 +13,7 @@ import pytest
 from bench.peers import LOOPBACK
 from tests.helpers.http_service import body
 from tests.helpers.load import MIB
-from tests.helpers.openssh import OpenSsh, openssh
+from tests.helpers.openssh import OpenSsh
 from tests.helpers.postgres import postgres
 from tests.helpers.product import PATIENCE, Product
 from tests.helpers.program import Program
@@ -27,12 +26,6 @@ CONCURRENCY = 8
 POSTED_BYTES = 100_000
 
 ROWS = 100_000
-
-
-@pytest.fixture(scope="module")
-def sshd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OpenSsh]:
-    with openssh(tmp_path_factory.mktemp("openssh") / "own") as running:
-        yield running
 
 
 def digest(path: Path) -> str:

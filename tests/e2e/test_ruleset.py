@@ -9,7 +9,6 @@ import pytest
 
 from hyperion.firewall.listing import Listing
 from hyperion.firewall.nft import FirewallError
-from hyperion.firewall.nft_program import NftProgram
 from hyperion.firewall.ruleset import Ruleset, remove_text, ruleset_text
 from hyperion.firewall.snapshot import comparable, restore_text, table_of
 from hyperion.knockd.firewall import Firewall
@@ -21,7 +20,6 @@ from tests.helpers.gate import (
     Outgoing,
     connect,
     gets_in,
-    inside,
     scan,
     service,
     udp_scan,
@@ -60,14 +58,6 @@ table inet mine {
 def network() -> Iterator[Topology]:
     with topology() as network, service(network.server), service(network.server, 22):
         yield network
-
-
-@pytest.fixture
-def nft(network: Topology) -> Iterator[Inside]:
-    nft = inside(network.server, NftProgram)
-    nft.load("flush ruleset")
-    yield nft
-    nft.load("flush ruleset")
 
 
 def listing(host: Host, *what: str) -> str:

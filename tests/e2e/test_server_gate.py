@@ -12,13 +12,14 @@ from pathlib import Path
 import pytest
 
 from bench.tunnel import make_key
-from tests.helpers.gate import connect, gets_in, service, until
+from tests.helpers.gate import connect, gets_in, service
 from tests.helpers.gated import ECHO_PORT, PSK_TEXT, Transfer
 from tests.helpers.knockd_process import PORT, SET, TABLE, elements, load_table, status
 from tests.helpers.meddling import MEDDLING, Probe
-from tests.helpers.netns import Topology, topology
+from tests.helpers.netns import Topology
 from tests.helpers.others import opened_way
 from tests.helpers.special import Special
+from tests.helpers.waiting import until
 
 pytestmark = [pytest.mark.root, pytest.mark.needs("ip", "nft", "unshare"), pytest.mark.timeout(120)]
 
@@ -27,12 +28,6 @@ CAPABILITIES = ("CapPrm", "CapEff", "CapBnd", "CapAmb")
 #: What the issue allows.
 MAX_EXPOSURE_SECONDS = 0.2
 MAX_AWAY_SECONDS = 2.0
-
-
-@pytest.fixture(scope="module")
-def network() -> Iterator[Topology]:
-    with topology() as made:
-        yield made
 
 
 @pytest.fixture

@@ -12,16 +12,10 @@ from pathlib import Path
 import pytest
 
 from bench.tunnel import program
-from tests.helpers.openssh import OpenSsh, openssh
+from tests.helpers.openssh import OpenSsh
 from tests.helpers.product import Product
 
 COPY_BYTES = 3_000_000
-
-
-@pytest.fixture(scope="module")
-def sshd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OpenSsh]:
-    with openssh(tmp_path_factory.mktemp("openssh") / "own") as running:
-        yield running
 
 
 @pytest.fixture

@@ -17,17 +17,11 @@ from tests.helpers.netns import Host
 from tests.helpers.openssh import openssh
 from tests.helpers.postgres import postgres
 from tests.helpers.product import Product
-from tests.helpers.transparent import FAKE, FAKE6, Transparent, namespace, snapshot, start, wait_for
+from tests.helpers.transparent import FAKE, FAKE6, Transparent, snapshot, start, wait_for
 
 pytestmark = [pytest.mark.root, pytest.mark.needs("ip", "nft")]
 
 MIB = 1 << 20
-
-
-@pytest.fixture
-def host() -> Iterator[Host]:
-    with namespace() as made:
-        yield made
 
 
 @pytest.mark.timeout(180)

@@ -14,7 +14,7 @@ from bench import bulk, service
 from bench.bulk import Transfer
 from tests.helpers.netns import Host
 from tests.helpers.product import Product, worker_pid
-from tests.helpers.transparent import FAKE, FAKE6, Transparent, namespace, snapshot, start, wait_for
+from tests.helpers.transparent import FAKE, FAKE6, Transparent, snapshot, start, wait_for
 
 pytestmark = [pytest.mark.root, pytest.mark.needs("ip", "nft")]
 
@@ -62,12 +62,6 @@ class Moving:
         if moved >= self._quarter and not self._halfway.is_set():
             self._halfway.set()
             self._go.wait(60)
-
-
-@pytest.fixture
-def host() -> Iterator[Host]:
-    with namespace() as made:
-        yield made
 
 
 @contextlib.contextmanager

@@ -3,25 +3,18 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import Iterator
 
 import pytest
 
 from tests.helpers.netns import Host
 from tests.helpers.product import Product
 from tests.helpers.rig import port_of
-from tests.helpers.transparent import FAKE, FAKE6, Transparent, namespace, start
+from tests.helpers.transparent import FAKE, FAKE6, Transparent, start
 
 pytestmark = [pytest.mark.root, pytest.mark.needs("ip")]
 
 #: Pages that Python's memory may grow by for reasons of its own, KiB.
 SLACK_KIB = 256
-
-
-@pytest.fixture
-def host() -> Iterator[Host]:
-    with namespace() as made:
-        yield made
 
 
 def test_hundreds_of_connections(host: Host) -> None:

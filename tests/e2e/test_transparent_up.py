@@ -2,7 +2,6 @@
 
 import os
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,17 +12,11 @@ from tests.helpers.everyday import http
 from tests.helpers.http_service import body
 from tests.helpers.netns import Host
 from tests.helpers.product import Product
-from tests.helpers.transparent import FAKE, FAKE6, namespace, snapshot, wait_for
+from tests.helpers.transparent import FAKE, FAKE6, snapshot, wait_for
 
 pytestmark = [pytest.mark.root, pytest.mark.needs("ip", "nft", "setpriv")]
 
 TIMEOUT = 60
-
-
-@pytest.fixture
-def host() -> Iterator[Host]:
-    with namespace() as made:
-        yield made
 
 
 def client(product: Product, config: Path, command: str, *options: str) -> subprocess.CompletedProcess[str]:

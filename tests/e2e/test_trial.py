@@ -7,16 +7,17 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from hyperion.firewall.nft_program import NftProgram
 from hyperion.firewall.ruleset import Ruleset, ruleset_text
 from hyperion.firewall.snapshot import comparable
-from tests.helpers.gate import TUNNEL_PORT, Inside, connect, gets_in, inside, service
+from tests.helpers.gate import TUNNEL_PORT, Inside, connect, gets_in, service
 from tests.helpers.netns import Topology, topology
-from tests.helpers.trials import SERVER, Applying, no_trial_left, trial_pids, until
+from tests.helpers.trials import SERVER, Applying, trial_pids
+from tests.helpers.waiting import until
 
 pytestmark = [pytest.mark.root, pytest.mark.needs("ip", "nft"), pytest.mark.timeout(120)]
 
@@ -71,15 +72,6 @@ def network() -> Iterator[Topology]:
         yield network
 
 
-@pytest.fixture
-def nft(network: Topology) -> Iterator[Inside]:
-    nft = inside(network.server, NftProgram)
-    nft.load("flush ruleset")
-    with no_trial_left(network.server):
-        yield nft
-    nft.load("flush ruleset")
-
-
 def listing(network: Topology) -> str:
     return network.server.run("nft", "list", "ruleset")
 
@@ -114,7 +106,12 @@ def test_the_command_is_killed(network: Topology, nft: Inside, tmp_path: Path, n
         assert listing(network) == before
     else:
         assert applying.ended() == -number
-    until(lambda: listing(network) == before, "it was not rolled back")
+    until(lambda: listing(network) == before, what="it was not rolled back")
+
+
+def has_begun(applying: Applying) -> bool:
+    """Or has ended before."""
+    return bool(trial_pids(applying.host)) or applying.child.poll() is not None
 
 
 @pytest.mark.parametrize("victim", ["command", "trial"])
@@ -128,7 +125,7 @@ def test_killed_at_any_moment(network: Topology, nft: Inside, tmp_path: Path, vi
     for number in range(rounds):
         applying = Applying(network.server, tmp_path, *LONG)
         if victim == "trial":
-            until(lambda child=applying.child: trial_pids(network.server) or child.poll() is not None)
+            until(partial(has_begun, applying))
             assert applying.child.poll() is None, (applying.ended(), applying.err)
         if number < rounds - 1:
             time.sleep(1.0 * number / rounds)
@@ -160,7 +157,7 @@ def test_the_terminal_is_gone(network: Topology, nft: Inside, tmp_path: Path) ->
     assert trial_pids(network.server)
     os.close(terminal)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGHUP
-    until(lambda: listing(network) == before, "it was not rolled back")
+    until(lambda: listing(network) == before, what="it was not rolled back")
 
 
 def test_the_trial_is_killed_and_the_command_takes_its_place(network: Topology, nft: Inside, tmp_path: Path) -> None:

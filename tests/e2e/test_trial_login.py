@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from bench.ssh import AES128_GCM, PRIVILEGE_SEPARATION_DIRECTORY, make_key, sshd_config
-from hyperion.firewall.nft_program import NftProgram
-from tests.helpers.gate import TUNNEL_PORT, Inside, inside
-from tests.helpers.netns import Host, Topology, topology
-from tests.helpers.trials import SERVER, Applying, no_trial_left, until
+from tests.helpers.gate import TUNNEL_PORT, Inside
+from tests.helpers.netns import Host, Topology
+from tests.helpers.trials import SERVER, Applying
+from tests.helpers.waiting import until
 
 pytestmark = [pytest.mark.root, pytest.mark.needs("ip", "nft", "sshd", "ssh"), pytest.mark.timeout(120)]
 
@@ -57,18 +57,8 @@ class Logins:
 
 
 @pytest.fixture(scope="module")
-def logins(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Logins]:
-    with topology() as network:
-        yield Logins(network, tmp_path_factory.mktemp("ssh") / "keys")
-
-
-@pytest.fixture
-def nft(logins: Logins) -> Iterator[Inside]:
-    nft = inside(logins.network.server, NftProgram)
-    nft.load("flush ruleset")
-    with no_trial_left(logins.network.server):
-        yield nft
-    nft.load("flush ruleset")
+def logins(network: Topology, tmp_path_factory: pytest.TempPathFactory) -> Logins:
+    return Logins(network, tmp_path_factory.mktemp("ssh") / "keys")
 
 
 @contextlib.contextmanager

@@ -9,32 +9,18 @@ from pathlib import Path
 
 import pytest
 
-from hyperion.firewall.nft_program import NftProgram
 from hyperion.firewall.ruleset import Ruleset, ruleset_text
 from hyperion.firewall.snapshot import comparable
-from tests.helpers.gate import Inside, gets_in, inside
+from tests.helpers.gate import Inside, gets_in
 from tests.helpers.gated import Whole, whole
 from tests.helpers.knockd_process import PORT, SET, TABLE, elements
-from tests.helpers.netns import Topology, topology
-from tests.helpers.trials import SERVER, Applying, no_trial_left, until
+from tests.helpers.netns import Topology
+from tests.helpers.trials import SERVER, Applying
+from tests.helpers.waiting import until
 
 pytestmark = [pytest.mark.root, pytest.mark.needs("ip", "nft"), pytest.mark.timeout(120)]
 
 RULES = Ruleset(PORT, table=TABLE, set=SET)
-
-
-@pytest.fixture(scope="module")
-def network() -> Iterator[Topology]:
-    with topology() as made:
-        yield made
-
-
-@pytest.fixture
-def nft(network: Topology) -> Iterator[Inside]:
-    nft = inside(network.server, NftProgram)
-    with no_trial_left(network.server):
-        yield nft
-    nft.load("flush ruleset")
 
 
 @pytest.fixture

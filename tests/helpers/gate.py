@@ -189,12 +189,3 @@ class Outgoing:
 
 def _family(address: str) -> socket.AddressFamily:
     return socket.AF_INET6 if ":" in address else socket.AF_INET
-
-
-def until(condition: Callable[[], bool], seconds: float = 5.0) -> float:
-    """Seconds it took until ``condition`` held. Fails the test if it never did."""
-    began = time.monotonic()
-    while not condition():
-        assert time.monotonic() - began < seconds, "it never came to be"
-        time.sleep(0.002)
-    return time.monotonic() - began

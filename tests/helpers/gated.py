@@ -31,10 +31,11 @@ from hyperion.proto.keys import PrivateKey, PublicKey
 from hyperion.proto.knock import derive_knock_key, seal
 from hyperion.worker.connection import StreamOwner, TunnelConnection
 from hyperion.worker.connector import ConnectFailed, Connector, Step, Target, TunnelSession
-from tests.helpers.gate import service, until
+from tests.helpers.gate import service
 from tests.helpers.knockd_process import PORT, SET, TABLE, KnockdProcess, elements, load_table, send
 from tests.helpers.netns import Host, Topology
 from tests.helpers.program import Program
+from tests.helpers.waiting import until
 
 #: Where the server's own service listens: it sends back what it gets.
 ECHO_PORT = 7_007

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tests.helpers.gate import connect, until
+from tests.helpers.gate import connect
 from tests.helpers.gated import Whole
 from tests.helpers.netns import Topology
+from tests.helpers.waiting import until
 
 
 class Special(Whole):

@@ -6,12 +6,12 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from tests.helpers.netns import NAMES, Host
+from tests.helpers.waiting import until
 
 SERVER = str(Path(sys.executable).with_name("hyperion-server"))
 #: As long as a loaded machine may take for any step.
@@ -71,16 +71,8 @@ def trial_pids(host: Host) -> list[int]:
     return [pid for pid, parent in found.items() if parent not in found]
 
 
-def until(condition: Any, what: str = "it never came to be") -> None:
-    """Waits. Fails the test if it never holds."""
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.01)
-
-
 @contextlib.contextmanager
 def no_trial_left(host: Host) -> Iterator[None]:
     """Whatever happened, the trials of this host have ended."""
     yield
-    until(lambda: not trial_pids(host), "a trial is still running")
+    until(lambda: not trial_pids(host), what="a trial is still running")

@@ -19,6 +19,7 @@ from hyperion.paths import Program
 from hyperion.running import holder
 from tests.helpers.config_files import PASSPHRASE
 from tests.helpers.home import Home, home, normal
+from tests.helpers.waiting import until
 from tests.peer.services import closed_port
 
 BOTH: tuple[Program, Program] = ("server", "client")
@@ -28,14 +29,6 @@ BOTH: tuple[Program, Program] = ("server", "client")
 def made(tmp_path: Path) -> Iterator[Home]:
     with home(tmp_path) as it:
         yield it
-
-
-def until(condition: object, seconds: float = 20.0) -> None:
-    assert callable(condition)
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def test_up_status_reload_down(made: Home) -> None:

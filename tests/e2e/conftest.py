@@ -1,0 +1,56 @@
+"""Networks and programs that several files of tests ask for. A file that needs another of that name makes its own."""
+
+import contextlib
+from collections.abc import Iterator
+
+import pytest
+
+from hyperion.firewall.nft_library import NftLibrary
+from hyperion.firewall.nft_program import NftProgram
+from tests.helpers.gate import Inside, inside
+from tests.helpers.netns import Host, Topology, topology
+from tests.helpers.openssh import OpenSsh, openssh
+from tests.helpers.transparent import namespace
+from tests.helpers.trials import no_trial_left
+
+
+@pytest.fixture(scope="module")
+def network() -> Iterator[Topology]:
+    """Admin, server and attacker around a router."""
+    with topology() as made:
+        yield made
+
+
+@pytest.fixture
+def host() -> Iterator[Host]:
+    """A machine of its own, and the test is on it."""
+    with namespace() as made:
+        yield made
+
+
+@pytest.fixture
+def nft(network: Topology) -> Iterator[Inside]:
+    """The nftables of the server, empty before and after; and no trial of its rules goes on."""
+    with _empty(inside(network.server, NftProgram)) as made, no_trial_left(network.server):
+        yield made
+
+
+@pytest.fixture(params=[NftLibrary, NftProgram], ids=["library", "program"])
+def backend(request: pytest.FixtureRequest, network: Topology) -> Iterator[Inside]:
+    """The same nftables, both ways to it."""
+    with _empty(inside(network.server, request.param)) as made:
+        yield made
+
+
+@contextlib.contextmanager
+def _empty(nft: Inside) -> Iterator[Inside]:
+    nft.load("flush ruleset")
+    yield nft
+    nft.load("flush ruleset")
+
+
+@pytest.fixture(scope="module")
+def sshd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OpenSsh]:
+    """OpenSSH's server on loopback."""
+    with openssh(tmp_path_factory.mktemp("openssh") / "own") as running:
+        yield running
