@@ -113,6 +113,8 @@ class ChildProcess:
         self._pidfd: int | None = None
         try:
             self._pidfd = os.pidfd_open(child.pid) if sys.platform == "linux" else None
+        except ProcessLookupError:  # it has ended before we came to it: `wait` tells how, and `kill` finds nobody
+            child.join()
         except OSError:  # no descriptor left: nobody would ever hear of its end
             self.close()
             raise

@@ -4,6 +4,7 @@ import os
 import signal
 import socket
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -69,6 +70,27 @@ async def test_one_that_cannot_be_watched_does_not_stay(launcher: Launcher, monk
         launcher.launch(f"{ENTRIES}:never_ready", "hyp-test", theirs, [])
     with pytest.raises(ProcessLookupError):
         os.kill(seen[0], 0)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs Linux")
+@pytest.mark.both_loops
+async def test_one_that_ends_at_once_has_an_exit_code(launcher: Launcher, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a busy machine it may be gone before its starter goes on."""
+    real = os.pidfd_open
+
+    def late(pid: int) -> int:
+        deadline = time.monotonic() + 20
+        while Path(f"/proc/{pid}").exists():
+            assert time.monotonic() < deadline
+            time.sleep(0.001)
+        return real(pid)
+
+    monkeypatch.setattr(os, "pidfd_open", late)
+    child, ours = launch(launcher, "crashes")
+    child.kill()
+    assert await asyncio.wait_for(child.wait(), 20) == 3
+    child.close()
+    ours.close()
 
 
 async def test_closing_ends_a_child(launcher: Launcher) -> None:
