@@ -13,6 +13,7 @@
 
 import asyncio
 import os
+import signal
 from collections.abc import Callable, Mapping
 
 import hypothesis
@@ -53,6 +54,15 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     missing = [program for program in wanted if find_program(program) is None]
     if missing:
         pytest.skip(f"needs {', '.join(missing)}")
+
+
+def pytest_configure() -> None:
+    """Undoes what ``nohup`` and ``&`` in a script do: they make us, and so all that we start, deaf to signals."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+        # We stay deaf, as was wished; a program does not inherit a handler.
+        signal.signal(signal.SIGHUP, lambda *_: None)
 
 
 @pytest.hookimpl(optionalhook=True)

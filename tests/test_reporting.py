@@ -1,6 +1,7 @@
 """No test is left out silently: what ``tests/conftest.py`` does with skips, shown on a made-up suite."""
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -72,6 +73,29 @@ def test_both_loops_run(tmp_path: Path) -> None:
     result = run_suite(tmp_path, SUITE, "-s", ci=None)
     assert "ran on asyncio.unix_events" in result.stdout
     assert "ran on uvloop" in result.stdout
+
+
+@pytest.mark.parametrize("options", [(), ("-n", "1")], ids=["serial", "xdist"])
+def test_in_the_background_signals_come_through_all_the_same(tmp_path: Path, options: tuple[str, ...]) -> None:
+    """What ``nohup`` and ``&`` ignore would be ignored by all programs under test."""
+    suite = """
+import signal
+import subprocess
+import pytest
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
+def test_it(number):
+    with subprocess.Popen(["sleep", "30"]) as child:
+        child.send_signal(number)
+        assert child.wait(20) == -number
+"""
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGHUP)}
+    try:
+        result = run_suite(tmp_path, suite, *options, ci=None)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    assert "2 passed" in result.stdout
 
 
 def test_a_warning_is_an_error(tmp_path: Path) -> None:

@@ -75,4 +75,8 @@ def trial_pids(host: Host) -> list[int]:
 def no_trial_left(host: Host) -> Iterator[None]:
     """Whatever happened, the trials of this host have ended."""
     yield
-    until(lambda: not trial_pids(host), what="a trial is still running")
+    try:
+        until(lambda: not trial_pids(host), what="a trial is still running")
+    finally:
+        for pid in trial_pids(host):  # not into the next test
+            os.kill(pid, signal.SIGTERM)

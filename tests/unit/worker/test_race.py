@@ -194,7 +194,7 @@ async def test_a_gate_that_stays_shut_is_not_hammered(sockets: Sockets, monkeypa
 async def test_a_port_that_refuses_ends_the_dial(sockets: Sockets) -> None:
     with knocks(9, sockets) as sent, pytest.raises(ConnectionRefusedError):
         await Race([address(closed_port())], sent, sockets).run()
-    assert 1 <= sent.sent <= 3  # of 23; on a busy machine the next ones may be on their way
+    assert 1 <= sent.sent <= 10  # of 23; on a busy machine the next ones may be on their way
 
 
 async def test_with_two_addresses_both_are_knocked_at(listener: socket.socket, sockets: Sockets) -> None:
