@@ -50,6 +50,10 @@ class TunnelState(enum.Enum):
     FAILED = enum.auto()
 
 
+# A member of an enumeration is looked up with two calls, for each read of the socket; a tuple is not.
+_TAKES_RECORDS = (TunnelState.OPEN, TunnelState.PROOF)
+
+
 class AdmissionRequested(msgspec.Struct, frozen=True):
     """A client holds this static key (not yet: the PSK). The driver answers with ``admit`` or ``refuse``."""
 
@@ -89,9 +93,10 @@ class Tunnel:
         self._peer = PLAIN
         self._peer_public = b""
         self._handshake_data = bytearray()
-        self._events: deque[TunnelEvent] = deque()
+        self._events: deque[TunnelEvent | SessionFailed] = deque()
         self._outgoing: list[bytes | bytearray] = []
-        self._mux = YamuxSession(client=client, limits=limits)
+        #: the streams inside; what it queues goes out with ``data_to_send``
+        self.mux = YamuxSession(client=client, limits=limits, events=self._events)
         self._reader: RecordReader | None = None
         self._writer: RecordWriter | None = None
         self._refusal: ProtocolError | None = None
@@ -106,18 +111,13 @@ class Tunnel:
     # --- the verbs
 
     @property
-    def mux(self) -> YamuxSession:
-        """The streams inside. What it queues goes out with ``data_to_send``."""
-        return self._mux
-
-    @property
     def max_body(self) -> int:
         """Largest Data body that fits one record together with its header, bytes."""
         return (self._writer.max_plaintext if self._writer else BASE_PLAINTEXT_BYTES) - HEADER_BYTES
 
     def receive_data(self, data: memoryview, now: float) -> None:
         """Take bytes of the peer, cut anywhere. Never raises on what they are."""
-        if self._reader is not None and self.state in (TunnelState.OPEN, TunnelState.PROOF):
+        if self._reader is not None and self.state in _TAKES_RECORDS:
             self._receive_records(self._reader, data, now)
         elif self.state in (TunnelState.HANDSHAKE, TunnelState.ADMISSION):
             self._receive_handshake(data, now)
@@ -132,16 +132,14 @@ class Tunnel:
 
     def next_event(self) -> TunnelEvent | None:
         """The oldest event not yet taken. The failure is the last one: what came before it still counts."""
-        if self._events:
-            return self._events.popleft()
-        event = self._mux.next_event()
-        if event is None or type(event) is SessionFailed:
-            return self._last_event(event)
-        return event
+        if not self._events:
+            return self._last_event(None)
+        event = self._events.popleft()
+        return self._last_event(event) if type(event) is SessionFailed else event
 
     def data_to_send(self) -> list[bytes | bytearray]:
         """Everything for the peer since the last call, in order: frames queued by the session are sealed now."""
-        if self._writer is not None and self._mux.has_pending:
+        if self._writer is not None and self.mux.has_pending:
             self._seal_pending(self._writer)
         outgoing = self._outgoing
         if outgoing:
@@ -151,13 +149,13 @@ class Tunnel:
     def next_timeout(self) -> float | None:
         """When ``handle_timeout`` wants to be called."""
         if self.state is TunnelState.OPEN:
-            return self._mux.next_timeout()
+            return self.mux.next_timeout()
         return None if self.state is TunnelState.FAILED else self._deadline
 
     def handle_timeout(self, now: float) -> None:
         """Pings while open; before that, the deadline that ends everything."""
         if self.state is TunnelState.OPEN:
-            self._mux.handle_timeout(now)
+            self.mux.handle_timeout(now)
         elif self.state is not TunnelState.FAILED and now >= self._deadline:
             self.fail(self._refusal or HandshakeError("the handshake took too long", reason="handshake-timeout"))
 
@@ -170,9 +168,9 @@ class Tunnel:
         Raises LocalProtocolError if that is too early, or something waits in ``data_to_send``, which comes first.
         """
         writer = self._writer
-        if writer is None or self._outgoing or self._mux.has_pending:
+        if writer is None or self._outgoing or self.mux.has_pending:
             raise LocalProtocolError("the tunnel is not open, or has something else to send")
-        self._mux.put_data_header(stream, size, buffer)
+        self.mux.put_data_header(stream, size, buffer)
         return writer.seal_into(buffer[: HEADER_BYTES + size], into)
 
     def refuse(self, reason: str) -> None:
@@ -186,7 +184,7 @@ class Tunnel:
         if self.state is not TunnelState.FAILED:
             self.state = TunnelState.FAILED
             self._failure = TunnelFailed(error)
-            self._mux.fail(error)
+            self.mux.fail(error)
 
     # --- inside
 
@@ -249,7 +247,7 @@ class Tunnel:
     def _open(self, now: float) -> None:
         self.state = TunnelState.OPEN
         self._events.append(TunnelOpened(self._peer_public, self._peer))
-        self._mux.handle_timeout(now)  # the first ping: it is also the client's proof to the server
+        self.mux.handle_timeout(now)  # the first ping: it is also the client's proof to the server
 
     def _receive_records(self, reader: RecordReader, data: memoryview, now: float) -> None:
         failure: RecordError | None = None
@@ -261,7 +259,7 @@ class Tunnel:
             self._open(now)
         for plaintext in plaintexts:
             if plaintext:
-                self._mux.receive_data(plaintext, now)
+                self.mux.receive_data(plaintext, now)
         if failure is not None:
             self._lose(failure)
 
@@ -273,7 +271,7 @@ class Tunnel:
             self.fail(error)
 
     def _seal_pending(self, writer: RecordWriter) -> None:
-        pending = memoryview(self._mux.data_to_send())
+        pending = memoryview(self.mux.data_to_send())
         step = writer.max_plaintext
         for start in range(0, len(pending), step):
             self._outgoing.append(writer.seal(pending[start : start + step]))

@@ -50,7 +50,8 @@ NOTSENT_LOWAT_BYTES = 128 * 1024
 MAX_UNSENT_BYTES = 4 * 1024 * 1024
 #: Seconds that a peer has to take our last words.
 CLOSE_TIMEOUT = 2.0
-#: Bodies up to this are gathered, and go out in one record with everything else of this turn of the loop.
+#: Bodies up to this are gathered, and go out in one record with everything else of this turn of the loop, if there is
+#: anything else.
 SMALL_BODY_BYTES = 2 * 1024
 
 _TCP_NOTSENT_LOWAT = getattr(socket, "TCP_NOTSENT_LOWAT", 25 if sys.platform == "linux" else None)
@@ -154,10 +155,11 @@ class TunnelConnection(asyncio.BufferedProtocol):
 
     def send_from_buffer(self, stream: YamuxStream, size: int) -> None:
         """Send ``size`` bytes that were read into ``local_buffer`` behind the room for a header. Hot path."""
-        if size <= SMALL_BODY_BYTES:
+        others = self.tunnel.mux.has_pending
+        if size <= SMALL_BODY_BYTES and (others or not turn.alone):
             self.send(stream, local_buffer[HEADER_BYTES : HEADER_BYTES + size])
             return
-        if self.tunnel.mux.has_pending:
+        if others:
             self._write_out()
         record = self.tunnel.seal_in_place(stream, local_buffer, size, record_buffer)
         outlet = self._outlet
@@ -178,9 +180,7 @@ class TunnelConnection(asyncio.BufferedProtocol):
 
     def consumed(self, stream: YamuxStream, size: int) -> None:
         """The local side took ``size`` bytes: credit may go out."""
-        mux = self.tunnel.mux
-        mux.consumed(stream, size, monotonic())
-        if mux.has_pending:
+        if self.tunnel.mux.consumed(stream, size, monotonic()):
             self._flush_soon()
 
     def go_away(self, error: ProtocolError) -> None:

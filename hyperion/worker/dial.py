@@ -62,7 +62,7 @@ class ServedStream(Relay):
 
     def on_data(self, data: memoryview) -> None:
         if self._started:
-            super().on_data(data)
+            self._deliver(data)
             return
         self._early += data
         if self.port is None and len(self._early) >= REQUEST_BYTES:

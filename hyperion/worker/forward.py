@@ -173,7 +173,7 @@ class ForwardedStream(Relay):
 
     def on_data(self, data: memoryview) -> None:
         if self.established:
-            super().on_data(data)
+            self._deliver(data)
             return
         try:
             status = decode_response(data[0])
@@ -188,7 +188,7 @@ class ForwardedStream(Relay):
         if self.connection is not None and self.stream is not None:
             self.connection.consumed(self.stream, RESPONSE_BYTES)
             if len(data) > RESPONSE_BYTES:
-                super().on_data(data[RESPONSE_BYTES:])
+                self._deliver(data[RESPONSE_BYTES:])
             self._start()
 
     def say_first(self, data: bytes) -> None:

@@ -83,7 +83,7 @@ class Poller(ABC):
     def _serve(self, events: list[tuple[int, int]]) -> None:
         """Tell those who wait for these descriptors. Hot path: one turn's events in one call."""
         watched = self._watched
-        ours = turn.begin()
+        ours = turn.begin(len(events))
         for number, ready in events:
             who = watched.get(number)
             if who is None:

@@ -10,6 +10,9 @@ from collections.abc import Callable
 
 _gathered: list[Callable[[], object]] | None = None
 
+#: One socket is being served, and no other will be in this turn: nothing is worth waiting for.
+alone = False
+
 
 def at_end(callback: Callable[[], object]) -> None:
     """Call it when all that is ready was served; or, where nobody serves, in the loop's next iteration."""
@@ -19,19 +22,24 @@ def at_end(callback: Callable[[], object]) -> None:
         _gathered.append(callback)
 
 
-def begin() -> bool:
-    """Sockets are being served from now on. False if that was so before: then ``end`` is somebody else's to call."""
-    global _gathered
+def begin(sockets: int = 2) -> bool:
+    """So many sockets are being served from now on. False if that was so before: then ``end`` is somebody else's to
+    call."""
+    global _gathered, alone
     if _gathered is not None:
         return False
     _gathered = []
+    alone = sockets == 1
     return True
 
 
 def end() -> None:
     """All were served: call what was gathered. A callback that fails is the loop's to complain about."""
-    global _gathered
-    gathered, _gathered = _gathered or [], None
+    global _gathered, alone
+    gathered, _gathered = _gathered, None
+    alone = False
+    if not gathered:
+        return
     for callback in gathered:
         try:
             callback()

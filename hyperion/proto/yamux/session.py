@@ -11,6 +11,7 @@ Rules on top of the specification (WIRE section 8, and 17 for what the original 
 """
 
 from collections import deque
+from typing import Any
 
 import msgspec
 
@@ -64,8 +65,9 @@ class YamuxLimits(msgspec.Struct, frozen=True):
     max_stream_window: int = MAX_STREAM_WINDOW_BYTES
 
 
-# A member of the enumeration is looked up for each frame; its value is not.
+# A member of the enumeration is looked up with two calls, for each frame; its value is not.
 _DATA = int(FrameType.DATA)
+_WINDOW_UPDATE = int(FrameType.WINDOW_UPDATE)
 
 _DEFAULT_LIMITS = YamuxLimits()
 
@@ -73,12 +75,15 @@ _DEFAULT_LIMITS = YamuxLimits()
 class YamuxSession(FrameParser):
     """One side of a session. ``client`` says which: it opens streams with odd ids, and alone opens any."""
 
-    def __init__(self, *, client: bool, limits: YamuxLimits = _DEFAULT_LIMITS) -> None:
+    def __init__(
+        self, *, client: bool, limits: YamuxLimits = _DEFAULT_LIMITS, events: deque[Any] | None = None
+    ) -> None:
+        """``events``: a driver's own queue, for what happens here; by default ``next_event`` tells it."""
         super().__init__()
         self._client = client
         self._limits = limits
         self._streams: dict[int, YamuxStream] = {}
-        self._events: deque[YamuxEvent] = deque()
+        self._events: deque[YamuxEvent] = deque() if events is None else events
         self._pending = bytearray()  # frames to be sent
         self._queued_pongs = 0
         self._unacknowledged = 0
@@ -192,13 +197,14 @@ class YamuxSession(FrameParser):
             self._pending += encode_header(FrameType.DATA, RST, stream.id, 0)
         self._forget(stream)
 
-    def consumed(self, stream: YamuxStream, size: int, now: float) -> None:
-        """The application took ``size`` bytes of the stream: the peer may get new credit for them."""
+    def consumed(self, stream: YamuxStream, size: int, now: float) -> bool:
+        """The application took ``size`` bytes of the stream: does the peer get new credit for them now?"""
         if stream.receive_closed or stream.gone:
-            return  # nothing more will come, so nobody needs credit
+            return False  # nothing more will come, so nobody needs credit
         credit = stream.receive_window.consumed(size, now, self._keepalive.round_trip)
         if credit:
             self._pending += encode_header(FrameType.WINDOW_UPDATE, self._take_flags(stream), stream.id, credit)
+        return bool(credit)
 
     def send_go_away(self, code: GoAwayCode) -> None:
         """Say that we end the session, and why. The driver hangs up once it is sent."""
@@ -229,9 +235,9 @@ class YamuxSession(FrameParser):
         version, kind, flags, stream_id, length = fields
         if version != VERSION:
             raise YamuxError("unknown version of yamux", go_away=None)
-        if kind == FrameType.DATA:
+        if kind == _DATA:
             self._on_data(flags, stream_id, length)
-        elif kind == FrameType.WINDOW_UPDATE:
+        elif kind == _WINDOW_UPDATE:
             self._on_window_update(flags, stream_id, length)
         elif kind == FrameType.PING:
             self._on_ping(flags, stream_id, length, now)
@@ -243,7 +249,7 @@ class YamuxSession(FrameParser):
 
     def _on_data(self, flags: int, stream_id: int, length: int) -> None:
         """The header of a Data frame. Its whole body is charged now, before a byte of it came."""
-        stream = self._stream_of(flags, stream_id, FrameType.DATA, length)
+        stream = self._stream_of(flags, stream_id, _DATA, length)
         if stream is None:
             if length > self._limits.max_stream_window:
                 raise YamuxError("a body larger than any window", go_away=GoAwayCode.PROTOCOL_ERROR)
@@ -272,7 +278,7 @@ class YamuxSession(FrameParser):
             self._on_finish(stream)
 
     def _on_window_update(self, flags: int, stream_id: int, credit: int) -> None:
-        stream = self._stream_of(flags, stream_id, FrameType.WINDOW_UPDATE, 0)
+        stream = self._stream_of(flags, stream_id, _WINDOW_UPDATE, 0)
         if stream is None:
             return
         was_empty = not stream.send_window
@@ -295,7 +301,7 @@ class YamuxSession(FrameParser):
             raise YamuxError("pings faster than they can be answered", go_away=GoAwayCode.PROTOCOL_ERROR)
         self._pending += encode_header(FrameType.PING, ACK, 0, nonce)
 
-    def _stream_of(self, flags: int, stream_id: int, kind: FrameType, length: int) -> YamuxStream | None:
+    def _stream_of(self, flags: int, stream_id: int, kind: int, length: int) -> YamuxStream | None:
         """The stream a frame is about, after its SYN, ACK and RST took effect; None if nothing is left to do."""
         if flags & SYN:
             return self._on_syn(flags, stream_id, kind, length)
@@ -311,7 +317,7 @@ class YamuxSession(FrameParser):
             return None
         return stream
 
-    def _on_syn(self, flags: int, stream_id: int, kind: FrameType, length: int) -> YamuxStream | None:
+    def _on_syn(self, flags: int, stream_id: int, kind: int, length: int) -> YamuxStream | None:
         from_client = stream_id % 2 == 1
         if stream_id == 0 or from_client == self._client or stream_id in self._streams:
             raise YamuxError("a stream that the peer may not open", go_away=GoAwayCode.PROTOCOL_ERROR)
@@ -321,7 +327,7 @@ class YamuxSession(FrameParser):
             self._pending += encode_header(FrameType.DATA, RST, stream_id, 0)
             return None
         if len(self._streams) >= self._limits.max_streams:
-            internal = kind == FrameType.DATA  # two codes for one cause: so does the original
+            internal = kind == _DATA  # two codes for one cause: so does the original
             code = GoAwayCode.INTERNAL_ERROR if internal else GoAwayCode.PROTOCOL_ERROR
             raise YamuxError("too many streams", go_away=code)
         if flags & RST:

@@ -2,12 +2,15 @@
 
 import asyncio
 import socket
+import sys
 
 import pytest
 
 from hyperion.events import SESSION_CLOSED, TUNNEL_DOWN
-from hyperion.proto.yamux.frame import SYN, FrameType, encode_header
+from hyperion.proto.noise.record import LENGTH_BYTES, TAG_BYTES
+from hyperion.proto.yamux.frame import HEADER_BYTES, SYN, FrameType, encode_header
 from hyperion.worker import connection
+from hyperion.worker.outlet import Outlet
 from tests.helpers.rig import WAIT_SECONDS, Events, Rig, Stream, echo, ending, hang_up, noise, service, until
 
 pytestmark = pytest.mark.both_loops
@@ -116,3 +119,41 @@ async def test_a_peer_that_asks_and_never_reads_is_dropped(events: Events, monke
                 await asyncio.sleep(0)
         assert events.reasons(SESSION_CLOSED) == ["write-stalled"]
         rig.link.resume()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere each socket has a turn of its own")
+async def test_small_bodies_share_a_record_with_the_others_of_their_turn_and_wait_for_nobody_else(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with service(echo) as port, Rig(port) as rig:
+        streams = [await rig.open() for _ in range(3)]
+        for reader, writer in streams:
+            writer.write(b"x")
+            await reader.readexactly(1)
+        ours = rig.client_tunnels()[0]
+        await until(lambda: not ours.tunnel.mux.has_pending)
+        seen: list[int] = []
+        written, gathered = Outlet.write_from_buffer, Outlet.write
+
+        def write_from_buffer(outlet: Outlet, record: memoryview) -> None:
+            if outlet is ours._outlet:
+                seen.append(len(record))
+            written(outlet, record)
+
+        def write(outlet: Outlet, record: bytes | bytearray) -> None:
+            if outlet is ours._outlet:
+                seen.append(len(record))
+            gathered(outlet, record)
+
+        monkeypatch.setattr(Outlet, "write_from_buffer", write_from_buffer)
+        monkeypatch.setattr(Outlet, "write", write)
+        around = LENGTH_BYTES + TAG_BYTES
+        for together in (1, 3):
+            seen.clear()
+            for _, writer in streams[:together]:
+                writer.write(b"12345")
+            for reader, _ in streams[:together]:
+                assert await reader.readexactly(5) == b"12345"
+            assert seen == [around + together * (HEADER_BYTES + 5)]
+        for _, writer in streams:
+            await hang_up(writer)

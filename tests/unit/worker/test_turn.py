@@ -30,6 +30,17 @@ async def test_behind_all_that_is_served() -> None:
     assert called == [1, 2]
 
 
+async def test_one_socket_is_alone() -> None:
+    assert not turn.alone
+    for sockets in (1, 2):
+        turn.begin(sockets)
+        assert turn.alone == (sockets == 1)
+        assert not turn.begin(1)
+        assert turn.alone == (sockets == 1)
+        turn.end()
+        assert not turn.alone
+
+
 async def test_what_is_gathered_at_the_end_comes_in_the_next_iteration() -> None:
     called: list[int] = []
     turn.begin()

@@ -229,9 +229,9 @@ def test_credit_for_what_was_consumed() -> None:
     server = new()
     stream = accepted(server)
     feed(server, frame(DATA, 0, 1, body=bytes(100_000)))
-    server.consumed(stream, 60_000, NOW)
+    assert not server.consumed(stream, 60_000, NOW)
     assert sent(server) == []
-    server.consumed(stream, 40_000, NOW)
+    assert server.consumed(stream, 40_000, NOW)
     assert sent(server) == [(UPDATE, ACK, 1, 100_000)]
     assert stream.bytes_received == 100_000
 
