@@ -31,8 +31,9 @@ from hyperion.trial.server import ServerWitness
 SCHEMA = "hyperion.apply-firewall/1"
 _LOOSE = Path("/proc/sys/net/netfilter/nf_conntrack_tcp_loose")
 
+_DOCTOR = "hyperion-client doctor says where it sticks"
+
 REASONS = {
-    "no-proof": "nobody got in",
     "changed": "somebody changed the rules before they were proven",
     "abandoned": "it was interrupted",
     "command-gone": "its command was killed",
@@ -102,7 +103,7 @@ def run_apply_firewall(flags: GateFlags, *, seconds: float, yes: bool, dry_run: 
     verdict, interrupted = run_trial(order, view.show, view.tick)
     if as_json and not isinstance(verdict, Failed):
         say(_document(rules, verdict))
-    return _tell(verdict, seconds, interrupted=interrupted, as_json=as_json)
+    return _tell(verdict, seconds, view, interrupted=interrupted, as_json=as_json)
 
 
 def _summary(rules: Ruleset) -> str:
@@ -141,7 +142,7 @@ def _picks_up() -> bool:
         return True
 
 
-def _tell(verdict: Verdict, seconds: float, *, interrupted: bool, as_json: bool) -> int:
+def _tell(verdict: Verdict, seconds: float, view: TrialView, *, interrupted: bool, as_json: bool) -> int:
     match verdict:
         case Failed():
             raise _as_error(verdict)
@@ -162,12 +163,28 @@ def _tell(verdict: Verdict, seconds: float, *, interrupted: bool, as_json: bool)
             if interrupted:
                 click.echo("rolled back: the table is as it was", err=True)
                 return EXIT_INTERRUPTED
+            if verdict.reason == "no-proof":
+                raise _no_proof(seconds, view)
             why = REASONS.get(verdict.reason, verdict.reason)
-            within = f" within {seconds:g} s" if verdict.reason == "no-proof" else ""
-            raise RolledBackError(
-                f"rolled back: {why}{within}",
-                hint="all is as it was; hyperion-client doctor says where it sticks",
-            )
+            raise RolledBackError(f"rolled back: {why}", hint=f"all is as it was; {_DOCTOR}")
+
+
+def _no_proof(seconds: float, view: TrialView) -> HyperionError:
+    """Half a proof is none; what was missing says what to do."""
+    why, hint = f"nobody got in within {seconds:g} s", _DOCTOR
+    if view.sources("session"):
+        came = ", ".join(view.sources("session"))
+        why = f"nothing knocked within {seconds:g} s; {came} came in by an admission from before"
+        hint = "that proves nothing: run this again, and then hyperion-client doctor, or connect anew, which knocks"
+    elif view.sources("knock"):
+        why += f": {', '.join(view.sources('knock'))} knocked, and no handshake followed"
+    elif view.server:
+        why += ": nothing knocked"
+        hint = (
+            "run this again, and then hyperion-client doctor from your own machine, or connect anew: clients that are"
+            " connected do not knock"
+        )
+    return RolledBackError(f"rolled back: {why}", hint=f"all is as it was; {hint}")
 
 
 def _not_rolled_back(verdict: RolledBack) -> HyperionError:

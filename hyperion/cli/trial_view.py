@@ -23,6 +23,8 @@ class TrialView:
         self._silent = silent
         self._until: float | None = None
         self._seen: dict[str, list[str]] = {"knock": [], "session": []}
+        #: Whether a server tells who comes.
+        self.server = False
         self._line = ""
 
     def show(self, message: Message) -> None:
@@ -30,6 +32,7 @@ class TrialView:
         match message:
             case Loaded():
                 self._until = time.monotonic() + message.seconds
+                self.server = message.server
                 self._loaded(message)
             case Seen(source=source, what=what):
                 self._seen[what].append(source)
@@ -39,6 +42,10 @@ class TrialView:
                 self._until = None
                 self._wipe()
         self.tick()
+
+    def sources(self, what: str) -> list[str]:
+        """Who came so far with a ``knock``, or with a ``session`` that was no proof."""
+        return list(self._seen[what])
 
     def tick(self) -> None:
         """Called now and then: the clock goes on."""

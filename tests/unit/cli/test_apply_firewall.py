@@ -10,7 +10,7 @@ from hyperion.cli.border import run_program
 from hyperion.cli.server import program
 from hyperion.firewall.nft import NftMissingError, NotPermittedError
 from hyperion.firewall.ruleset import Ruleset, ruleset_text
-from hyperion.proto.trial import Committed, Failed, Loaded, Order, RolledBack
+from hyperion.proto.trial import Committed, Failed, Loaded, Order, RolledBack, Seen
 from tests.helpers.fake_nft_program import FakeNftProgram
 
 PORT = ("--tunnel-port", "8443")
@@ -26,6 +26,8 @@ class World:
         self.orders: list[Order] = []
         self.verdict: Committed | RolledBack | Failed = Committed("knock", "192.0.2.1")
         self.interrupted = False
+        self.server = False
+        self.seen: tuple[Seen, ...] = ()
         self.left: RolledBack | None = None
         monkeypatch.setattr(apply_firewall, "NftProgram", lambda: self.nft)
         monkeypatch.setattr(apply_firewall, "login_connection", lambda pid: None)
@@ -34,7 +36,9 @@ class World:
 
     def _run(self, order: Order, show: object, tick: object) -> tuple[Committed | RolledBack | Failed, bool]:
         self.orders.append(order)
-        show(Loaded(order.seconds, False, "no server"))  # type: ignore[operator]
+        show(Loaded(order.seconds, self.server, None if self.server else "no server"))  # type: ignore[operator]
+        for seen in self.seen:
+            show(seen)  # type: ignore[operator]
         show(self.verdict)  # type: ignore[operator]
         return self.verdict, self.interrupted
 
@@ -52,6 +56,7 @@ def test_committed(world: World, tmp_path: Path) -> None:
     code, out, err = world(*PORT, "--yes", "--keep-port", "22", "--confirm-within", "7")
     assert (code, out) == (0, "committed: a knock and a handshake of 192.0.2.1 came through the new rules\n")
     assert "note: a reboot forgets them" in err
+    assert err.count("tunnel port 8443") == 1
     assert err.startswith("table inet hyperion: tunnel port 8443, set knock_allow; ports kept open: 22\n")
     home = tmp_path / "run"
     expected = Order(
@@ -61,6 +66,30 @@ def test_committed(world: World, tmp_path: Path) -> None:
     world.verdict = Committed("login", "192.0.2.1")
     assert world(*PORT, "--yes")[1] == "committed: a new login of 192.0.2.1 came through the new rules\n"
     assert world.orders[-1].seconds == 90
+
+
+@pytest.mark.parametrize(
+    ("seen", "line", "advice"),
+    [
+        ((), "nobody got in within 90 s: nothing knocked", "connect anew: clients that are connected do not knock"),
+        (
+            (Seen("192.0.2.1", "session"),),
+            "nothing knocked within 90 s; 192.0.2.1 came in by an admission from before",
+            "hyperion-client doctor, or connect anew, which knocks",
+        ),
+        (
+            (Seen("192.0.2.1", "knock"),),
+            "nobody got in within 90 s: 192.0.2.1 knocked, and no handshake followed",
+            "hyperion-client doctor says where it sticks",
+        ),
+    ],
+)
+def test_what_was_missing_says_what_to_do(world: World, seen: tuple[Seen, ...], line: str, advice: str) -> None:
+    world.verdict, world.server, world.seen = RolledBack("no-proof", True), True, seen
+    code, out, err = world(*PORT, "--yes")
+    assert (code, out) == (75, "")
+    assert f"hyperion-server: error: rolled back: {line}\nhint: all is as it was; " in err
+    assert err.rstrip().endswith(advice)
 
 
 @pytest.mark.parametrize(
