@@ -4,12 +4,14 @@ Knows how a probe's report is shown. The probe itself is ``hyperion.worker.probe
 """
 
 import asyncio
+import socket
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Protocol
 
 import msgspec
 
+from hyperion.cli.around import sockets_around
 from hyperion.cli.loading import client_path, load_client_config, terminal_prompt
 from hyperion.cli.output import say
 from hyperion.config import ClientConfig, KnockSettings, Secrets, ServerEntry
@@ -19,6 +21,7 @@ from hyperion.errors import ConfigError, TemporaryError, one_line
 from hyperion.loop import run
 from hyperion.privileges import disable_core_dumps
 from hyperion.proto.keys import PrivateKey
+from hyperion.worker.knocker import MakeSocket
 
 SCHEMA = "hyperion.doctor/1"
 
@@ -82,8 +85,18 @@ class Report(Protocol):
     def causes(self) -> Sequence[str]: ...
 
 
-#: Probes one server within a deadline in seconds. Failures of the server are in the report, not raised.
-Probe = Callable[[ServerEntry, PrivateKey, float, KnockSettings], Awaitable[Report]]
+class Probe(Protocol):
+    """Probes one server within a deadline in seconds. Failures of the server are in the report, not raised."""
+
+    def __call__(
+        self,
+        entry: ServerEntry,
+        identity: PrivateKey,
+        timeout: float,
+        knock: KnockSettings,
+        make_socket: MakeSocket = ...,
+        /,
+    ) -> Awaitable[Report]: ...
 
 
 class StepDocument(msgspec.Struct):
@@ -128,9 +141,10 @@ def run_doctor(config_file: Path | None, names: Sequence[str], *, as_json: bool,
         require_name([section.name for section in read_client(path).server], name, path)
     config = load_client_config(path, Secrets(terminal_prompt()))
     servers = _chosen(config, names)
+    make_socket = sockets_around(servers) or socket.socket
 
     async def ask(server: ServerEntry) -> Report:
-        return await probe(server, config.identity, timeout, config.knock)
+        return await probe(server, config.identity, timeout, config.knock, make_socket)
 
     return run(lambda: _examine(servers, ask, as_json=as_json))
 

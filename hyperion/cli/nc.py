@@ -9,6 +9,7 @@ import socket
 from pathlib import Path
 
 from hyperion.aside import in_thread
+from hyperion.cli.around import sockets_around
 from hyperion.cli.call import KNOCK_UNANSWERED, converse
 from hyperion.cli.loading import client_path, controlling_terminal_prompt, load_client_config
 from hyperion.cli.quick_nc import running, through_running
@@ -65,7 +66,7 @@ def find_server(outline: ClientOutline, name: str) -> str:
 
 async def through_own_tunnel(config: ClientConfig, entry: ServerEntry, port: int) -> int:
     """Knocks, connects, and ends with the stream. Raises ``HyperionError``."""
-    tunnel = SingleTunnel(target_of(entry, config.identity, config.knock))
+    tunnel = SingleTunnel(target_of(entry, config.identity, config.knock), sockets_around([entry]) or socket.socket)
     try:
         await tunnel.open((os.geteuid(),))
     except ConnectFailed as error:

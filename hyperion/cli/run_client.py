@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from hyperion import log
+from hyperion.cli.around import mark_needed
 from hyperion.cli.loading import client_path, load_client_config
 from hyperion.cli.output import forget_output, say
 from hyperion.cli.rights import settler
@@ -94,6 +95,7 @@ def run_client(
             log_path=start.log_path,
             transparent=plan if tun else None,
             hosts=hosts,
+            mark=None if tun else mark_needed(config.servers),
             user=_who(user, path, start.runtime, tun=tun),
         )
         return _serve_logged(config, options, serve)

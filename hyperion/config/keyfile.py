@@ -9,7 +9,7 @@ import stat
 from pathlib import Path
 
 from hyperion.config.owners import trusted_owners
-from hyperion.config.safe_file import create
+from hyperion.config.safe_file import create, who_reads
 from hyperion.errors import BadKeyError, reason_of
 from hyperion.service_user import service_uids, uid_of
 
@@ -39,7 +39,7 @@ def read_secret(path: Path, named_by: Path | None = None) -> str:
     except FileNotFoundError:
         raise BadKeyError(f"no key file {path}", hint=f"make one with keygen -o {path}") from None
     except OSError as error:
-        raise BadKeyError(f"key file {path} cannot be read: {reason_of(error)}") from None
+        raise BadKeyError(f"key file {path} cannot be read: {reason_of(error)}", hint=who_reads(error)) from None
     try:
         _check(path, os.fstat(fd), named_by)
         content = os.read(fd, MAX_KEY_FILE_BYTES + 1)  # a regular file gives all it has at once

@@ -13,6 +13,7 @@ import msgspec
 from msgspec import inspect
 
 from hyperion.config.complaint import KeyPath, quoted, shown, spell, wrong
+from hyperion.config.safe_file import who_reads
 from hyperion.errors import ConfigError, ConfigMissingError, reason_of
 
 #: Longest configuration file, bytes. A thousand servers need a fifth of it; more is a wrong file name.
@@ -50,7 +51,7 @@ def _read_bytes(path: Path) -> bytes:
             f"no configuration file {path}", hint="init makes one, --config FILE names another"
         ) from None
     except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {reason_of(error)}") from None
+        raise ConfigError(f"{path}: cannot be read: {reason_of(error)}", hint=who_reads(error)) from None
     return content
 
 

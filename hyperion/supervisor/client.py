@@ -70,6 +70,8 @@ class ClientOptions:
     timing: Timing = field(default_factory=Timing)
     #: Where operators ask; ``None``: nowhere.
     desk: DeskPlace | None = None
+    #: Carried by the tunnels' sockets if there is no transparent mode here, but somewhere else on this machine.
+    mark: int | None = None
     #: Where this program logs, for operators; ``None``: standard error.
     log_path: str | None = None
     #: The user that we become, to whom our files are given; ``None``: we stay who we are.
@@ -80,7 +82,7 @@ class ClientOptions:
     @property
     def rights_needed(self) -> Rights:
         """What is kept, to start helpers now and again, to mark sockets, and for reloads."""
-        needed = NONE if self.transparent is None else TUND.rights or NONE
+        needed = NONE if self.transparent is None and self.mark is None else TUND.rights or NONE
         if self.user is None or self.user.uid == 0:
             return needed | privileges.held(READING)
         return needed if self.hosts is None else needed | (HOSTS_KEEPER.rights or NONE)
@@ -165,7 +167,7 @@ class Client:
         self._streams: StreamSockets | None = None
         self._transparent = None if plan is None else Transparent(plan, options.hosts)
         #: Marks the sockets of tunnels whose own packets the device would catch.
-        self.marker = Marker(None if plan is None else plan.mark)
+        self.marker = Marker(options.mark if plan is None else plan.mark)
         try:
             self._socks = bind_socks(config.socks)
             options.settle(options.rights_needed)

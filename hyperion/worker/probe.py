@@ -6,6 +6,7 @@ stream would work, too (WIRE Q6).
 """
 
 import asyncio
+import socket
 import time
 
 import msgspec
@@ -17,6 +18,7 @@ from hyperion.worker.causes import Evidence, causes_of_silence, clock_is_synchro
 from hyperion.worker.connection import TunnelConnection
 from hyperion.worker.connector import ConnectFailed, Connector, Step, Target, TunnelSession
 from hyperion.worker.failure import KNOCK_UNANSWERED, milliseconds
+from hyperion.worker.knocker import MakeSocket
 from hyperion.worker.target import target_of
 
 
@@ -40,7 +42,13 @@ class ProbeReport(msgspec.Struct, frozen=True, kw_only=True):
     causes: tuple[str, ...] = ()
 
 
-async def probe(entry: ServerEntry, identity: PrivateKey, timeout: float, knock: KnockSettings) -> ProbeReport:
+async def probe(
+    entry: ServerEntry,
+    identity: PrivateKey,
+    timeout: float,
+    knock: KnockSettings,
+    make_socket: MakeSocket = socket.socket,
+) -> ProbeReport:
     """Probe one server: a TCP connection, the handshake, and a record, each within ``timeout`` seconds.
 
     Never raises for what the network does.
@@ -48,7 +56,7 @@ async def probe(entry: ServerEntry, identity: PrivateKey, timeout: float, knock:
     target = target_of(entry, identity, knock)
     address = str(entry.endpoint)
     session = TunnelSession()
-    connector = Connector(target)
+    connector = Connector(target, make_socket)
     try:
         connection, steps = await connector.connect(session, connect_timeout=timeout, handshake_timeout=timeout)
     except ConnectFailed as error:

@@ -11,6 +11,7 @@ from hyperion.proto.errors import RecordError
 from hyperion.worker.connection import TunnelConnection
 from hyperion.worker.connector import Connector, Target, TunnelSession
 from hyperion.worker.counters import Counters
+from hyperion.worker.knocker import MakeSocket
 from hyperion.worker.poller import new_poller
 from hyperion.worker.pool import WaitingStream
 from hyperion.worker.streams import StreamSocket
@@ -22,8 +23,9 @@ CLOSE_SECONDS = 3.0
 class SingleTunnel:
     """A pool of one connection that is not replaced."""
 
-    def __init__(self, target: Target) -> None:
+    def __init__(self, target: Target, make_socket: MakeSocket = socket.socket) -> None:
         self._target = target
+        self._make_socket = make_socket
         self._session = TunnelSession()
         self._poller = new_poller()
         self._connection: TunnelConnection | None = None
@@ -36,7 +38,7 @@ class SingleTunnel:
 
     async def open(self, uids: tuple[int, ...]) -> None:
         """Knock, connect, handshake. Raises ``ConnectFailed``."""
-        self._connection, _ = await Connector(self._target).connect(self._session)
+        self._connection, _ = await Connector(self._target, self._make_socket).connect(self._session)
         self._calls = StreamSocket(self, self._poller, self._target.name, uids, Counters())
 
     def adopt(self, control: socket.socket) -> None:

@@ -1,6 +1,7 @@
 """Transparent mode under the server's real address, which a gate keeps shut: the tunnel's own packets go by the wire,
 everything else by the device."""
 
+import os
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -167,6 +168,51 @@ def test_the_operators_own_script(gate: Gated) -> None:
     wait_for(admin, before)
     admin.run("sh", input=routes(gate, address, "--down"))
     wait_for(admin, before)
+
+
+def command(gate: Gated, *words: str, user: str | None = None) -> "subprocess.CompletedProcess[str]":
+    """A command of a client that knows nothing of the one that runs, with ``hello`` as its input."""
+    other = ["setpriv", f"--reuid={user}", "--clear-groups", "--bounding-set=-all", "--"] if user is not None else []
+    return subprocess.run(
+        gate.network.admin.command(*other, *program("client"), *words),
+        env={**os.environ, "HYPERION_HOME": str(gate.directory / "another")},
+        input="hello",
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+@pytest.mark.needs("setpriv")
+def test_tunnels_of_their_own_go_around_the_device(gate: Gated) -> None:
+    """``doctor``, and ``nc`` and ``run`` that do not use the client that runs."""
+    admin, address = gate.network.admin, gate.network.server.ipv4
+    watch(admin)
+    file = str(gate.client_file(address))
+    running = start(gate, address, "--apply")
+    up(running)
+    echo(admin, address)
+    done = command(gate, "doctor", "-c", file)
+    assert done.returncode == 0, done.stdout + done.stderr
+    done = command(gate, "nc", "-c", file, "web1", str(ECHO_PORT))
+    assert (done.returncode, done.stdout) == (0, "hello"), done.stderr
+    second = Program(
+        "hyperion-client",
+        admin.command(*program("client"), "run", "-c", file, "-L", f"web1:{ECHO_PORT}", "--log-format", "json"),
+        environment={"HYPERION_HOME": str(gate.directory / "another")},
+    )
+    _started.append(second)
+    second.wait_events("tunnel-up", 2)
+    assert second.stop() == 0
+    assert own_packets(admin) == 0
+    for words in (["doctor"], ["nc", "web1", str(ECHO_PORT)], ["run", "-L", f"web1:{ECHO_PORT}"]):
+        done = command(gate, words[0], "-c", file, *words[1:], user="0")  # root without any right
+        assert done.returncode == 77, done.stdout + done.stderr
+        assert "error: hyperion-client tun runs here, and the address of web1 leads into it" in done.stderr
+    assert running.stop() == 0
+    for words in (["doctor"], ["nc", "web1", str(ECHO_PORT)]):
+        assert command(gate, words[0], "-c", file, *words[1:], user="0").returncode == 0
+    admin.run("nft", "delete", "table", "inet", "watch")
 
 
 def test_another_machine_does_not_reach_the_listeners(gate: Gated) -> None:

@@ -11,6 +11,7 @@ from hyperion.config import KnockSettings, ServerEntry
 from hyperion.errors import ConfigError, UsageError
 from hyperion.proto.keys import PrivateKey
 from hyperion.worker.connector import Step
+from hyperion.worker.knocker import MakeSocket
 from hyperion.worker.probe import ProbeReport
 from tests.helpers.config_files import ADMIN_SECRET, client_text, leaks
 
@@ -47,7 +48,9 @@ def config(tmp_path: Path) -> Path:
 
 
 def probe_with(*failing: str) -> Probe:
-    async def probe(entry: ServerEntry, identity: PrivateKey, timeout: float, knock: KnockSettings) -> ProbeReport:
+    async def probe(
+        entry: ServerEntry, identity: PrivateKey, timeout: float, knock: KnockSettings, *_: MakeSocket
+    ) -> ProbeReport:
         assert identity == ADMIN_SECRET
         assert timeout == 3.0
         return bad(entry) if entry.name in failing else good(entry)
@@ -84,7 +87,9 @@ def test_one_fails(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_clock_that_is_far_off_is_told(
     config: Path, capsys: pytest.CaptureFixture[str], skew: int | None, told: str | None
 ) -> None:
-    async def probe(entry: ServerEntry, identity: PrivateKey, timeout: float, knock: KnockSettings) -> ProbeReport:
+    async def probe(
+        entry: ServerEntry, identity: PrivateKey, timeout: float, knock: KnockSettings, *_: MakeSocket
+    ) -> ProbeReport:
         return msgspec.structs.replace(good(entry), skew_ms=skew)
 
     assert doctor(config, "web1", probe=probe) == 0
@@ -156,7 +161,9 @@ def test_all_at_once_and_shown_as_they_come(config: Path, capsys: pytest.Capture
     """The second server answers first, and only then the first; the first line waits for nobody."""
     second_done = asyncio.Event()
 
-    async def probe(entry: ServerEntry, identity: PrivateKey, timeout: float, knock: KnockSettings) -> ProbeReport:
+    async def probe(
+        entry: ServerEntry, identity: PrivateKey, timeout: float, knock: KnockSettings, *_: MakeSocket
+    ) -> ProbeReport:
         if entry.name == "web1":
             await asyncio.wait_for(second_done.wait(), 10)
         else:
@@ -168,7 +175,9 @@ def test_all_at_once_and_shown_as_they_come(config: Path, capsys: pytest.Capture
 
 
 def test_a_servers_words_cannot_forge_lines(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    async def probe(entry: ServerEntry, identity: PrivateKey, timeout: float, knock: KnockSettings) -> ProbeReport:
+    async def probe(
+        entry: ServerEntry, identity: PrivateKey, timeout: float, knock: KnockSettings, *_: MakeSocket
+    ) -> ProbeReport:
         return msgspec.structs.replace(bad(entry), message="a\nok\x1b[2J", hint="b\r\n")
 
     assert doctor(config, "web1", probe=probe) == 1
@@ -180,7 +189,9 @@ def test_a_servers_words_cannot_forge_lines(config: Path, capsys: pytest.Capture
 
 
 def test_a_bug_in_the_probe_is_not_hidden(config: Path) -> None:
-    async def probe(entry: ServerEntry, identity: PrivateKey, timeout: float, knock: KnockSettings) -> ProbeReport:
+    async def probe(
+        entry: ServerEntry, identity: PrivateKey, timeout: float, knock: KnockSettings, *_: MakeSocket
+    ) -> ProbeReport:
         raise RuntimeError("bug")
 
     with pytest.raises(RuntimeError, match="bug"):
@@ -207,7 +218,9 @@ def test_a_gate_that_stayed_shut(
 ) -> None:
     """One server alone: 75, trying again may help. With another that is well: 1, as ever."""
 
-    async def probe(entry: ServerEntry, identity: PrivateKey, timeout: float, knock: KnockSettings) -> ProbeReport:
+    async def probe(
+        entry: ServerEntry, identity: PrivateKey, timeout: float, knock: KnockSettings, *_: MakeSocket
+    ) -> ProbeReport:
         return shut(entry) if entry.name == "web1" else msgspec.structs.replace(good(entry), skew_ms=4_000_000)
 
     assert doctor(config, *names, probe=probe) == code
@@ -225,7 +238,9 @@ def test_a_gate_that_stayed_shut(
 
 
 def test_json_of_a_gate_that_stayed_shut(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    async def probe(entry: ServerEntry, identity: PrivateKey, timeout: float, knock: KnockSettings) -> ProbeReport:
+    async def probe(
+        entry: ServerEntry, identity: PrivateKey, timeout: float, knock: KnockSettings, *_: MakeSocket
+    ) -> ProbeReport:
         return shut(entry)
 
     assert doctor(config, "web1", probe=probe, as_json=True) == 75
@@ -238,7 +253,9 @@ def test_the_probe_is_told_how_to_knock(config: Path) -> None:
     config.write_text(config.read_text().replace("[key]", "[knock]\nenabled = true\nport = 5353\n[key]"))
     seen: list[KnockSettings] = []
 
-    async def probe(entry: ServerEntry, identity: PrivateKey, timeout: float, knock: KnockSettings) -> ProbeReport:
+    async def probe(
+        entry: ServerEntry, identity: PrivateKey, timeout: float, knock: KnockSettings, *_: MakeSocket
+    ) -> ProbeReport:
         seen.append(knock)
         return good(entry)
 
