@@ -7,10 +7,12 @@ Made while we still have the rights that we were started with, and given to the 
 """
 
 import contextlib
+import errno
 import os
 import socket
 import stat
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Self
 
@@ -80,11 +82,10 @@ class Residence:
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             path.unlink(missing_ok=True)
-            with short(path) as name:
+            with short(path) as name, _private():
                 sock.bind(name)
-            os.chmod(path, SOCKET_MODE)
             if owner is not None:
-                os.chown(path, *owner, follow_symlinks=False)
+                _give(path, owner)
             sock.listen(BACKLOG)
         except OSError as error:
             sock.close()
@@ -160,6 +161,31 @@ def _make_parent(parent: Path, owner: tuple[int, int] | None) -> None:
         parent.chmod(SHARED_MODE)
     elif owner is not None:
         os.chown(parent, *owner)
+
+
+@contextlib.contextmanager
+def _private() -> Iterator[None]:
+    """What is made while this holds is nobody else's from the first moment on. Of the whole process: at the start there
+    is nobody else in it."""
+    before = os.umask(0o777 & ~SOCKET_MODE)
+    try:
+        yield
+    finally:
+        os.umask(before)
+
+
+def _give(path: Path, owner: tuple[int, int]) -> None:
+    """The socket that we just made there. The directory is ``owner``'s already, who may have put a link to something
+    else in its place: what is looked at is what is given away."""
+    fd = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        status = os.fstat(fd)
+        if not stat.S_ISSOCK(status.st_mode) or status.st_nlink != 1 or status.st_uid != os.geteuid():
+            raise PermissionError(errno.EPERM, "somebody put something else in its place")
+        # By descriptor; fchown refuses one that was opened as a place only.
+        os.chown(f"/proc/self/fd/{fd}", *owner)
+    finally:
+        os.close(fd)
 
 
 def _take(directory: Path, title: str, owner: tuple[int, int] | None) -> int:

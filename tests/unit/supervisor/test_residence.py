@@ -1,5 +1,6 @@
 """The runtime directory: nobody else's, and one program at a time."""
 
+import contextlib
 import errno
 import fcntl
 import os
@@ -8,6 +9,7 @@ import stat
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -259,3 +261,50 @@ def test_the_lock_does_not_reach_children(tmp_path: Path) -> None:
 
 def test_available_here() -> None:
     assert (hasattr(socket, "AF_UNIX") and os.name == "posix") == module.AVAILABLE
+
+
+def test_the_operator_socket_is_private_from_its_first_moment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def late(*_: object, **__: object) -> None:
+        raise AssertionError("between the two calls others could have connected")
+
+    residence = Residence.enter(tmp_path / "run", "x")
+    monkeypatch.setattr(os, "chmod", late)
+    before = os.umask(0o022)
+    try:
+        residence.listen()
+        assert os.umask(0o022) == 0o022
+    finally:
+        os.umask(before)
+    assert mode(residence.directory / SOCKET_FILE) == 0o600
+    residence.leave()
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("what", ["file", "link", "socket"])
+def test_what_somebody_put_in_the_socket_s_place_is_not_given_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    """The directory belongs to the user that the service becomes, while we are still root."""
+    residence = Residence.enter(tmp_path / "run", "x", (NOBODY, NOBODY))
+    path, victim = residence.directory / SOCKET_FILE, tmp_path / "victim"
+
+    @contextlib.contextmanager
+    def swapped() -> Iterator[None]:
+        yield
+        path.unlink()
+        if what == "socket":
+            with socket.socket(socket.AF_UNIX) as other:
+                other.bind(str(victim))
+        else:
+            victim.touch()
+        if what == "link":
+            path.symlink_to(victim)
+        else:
+            path.hardlink_to(victim)
+
+    monkeypatch.setattr(module, "_private", swapped)
+    with pytest.raises(CannotCreateError, match="somebody put something else in its place"):
+        residence.listen((NOBODY, NOBODY))
+    assert victim.lstat().st_uid == 0
+    assert path.lstat().st_uid == 0
+    residence.leave()
