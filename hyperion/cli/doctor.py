@@ -15,8 +15,6 @@ from hyperion.cli.around import sockets_around
 from hyperion.cli.loading import client_path, load_client_config, terminal_prompt
 from hyperion.cli.output import say
 from hyperion.config import ClientConfig, KnockSettings, Secrets, ServerEntry
-from hyperion.config.forward import require_name
-from hyperion.config.reading import read_client
 from hyperion.errors import ConfigError, TemporaryError, one_line
 from hyperion.loop import run
 from hyperion.privileges import disable_core_dumps
@@ -137,9 +135,7 @@ def run_doctor(config_file: Path | None, names: Sequence[str], *, as_json: bool,
     """Probes the servers called ``names`` (all if there are none), each step within ``timeout`` seconds."""
     disable_core_dumps()
     path = client_path(config_file)
-    for name in names:  # first: nobody is asked for a secret in vain
-        require_name([section.name for section in read_client(path).server], name, path)
-    config = load_client_config(path, Secrets(terminal_prompt()))
+    config = load_client_config(path, Secrets(terminal_prompt()), names)
     servers = _chosen(config, names)
     make_socket = sockets_around(servers) or socket.socket
 

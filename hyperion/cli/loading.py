@@ -2,12 +2,14 @@
 
 import os
 import sys
+from collections.abc import Iterable
 from getpass import getpass
 from pathlib import Path
 
 from hyperion.cli.usual_config import usual_config
-from hyperion.config import ClientConfig, Secrets, ServerConfig, load_client, load_server
+from hyperion.config import ClientConfig, Secrets, ServerConfig, load_server, read_client, resolve_client
 from hyperion.config.complaint import wrong
+from hyperion.config.forward import require_name
 from hyperion.config.secrets import Prompt
 from hyperion.errors import BadKeyError
 
@@ -54,6 +56,10 @@ def load_server_config(path: Path, secrets: Secrets) -> ServerConfig:
     return config
 
 
-def load_client_config(path: Path, secrets: Secrets) -> ClientConfig:
-    """Raises what ``load_client`` raises."""
-    return load_client(path, secrets)
+def load_client_config(path: Path, secrets: Secrets, named: Iterable[str] = ()) -> ClientConfig:
+    """Raises what ``load_client`` raises, and ``UsageError`` if one of ``named`` is no server of the file: before
+    anybody is asked for a secret in vain."""
+    raw = read_client(path)
+    for name in named:
+        require_name([section.name for section in raw.server], name, path)
+    return resolve_client(path, raw, secrets)

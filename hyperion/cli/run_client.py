@@ -71,7 +71,8 @@ def run_client(
     start = Start("client", config_file) if start is None else start
 
     def load() -> ClientConfig:
-        config = add_socks(add_forwards(load_client_config(path, start.secrets), extra), listeners)
+        named = [*(forward.server for forward in extra), *only]
+        config = add_socks(add_forwards(load_client_config(path, start.secrets, named), extra), listeners)
         return only_servers(config, only)
 
     with start.reporting():

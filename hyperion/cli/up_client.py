@@ -58,7 +58,7 @@ def run_up_client(
     if options.passphrase_fd is not None:
         secrets.give(read_passphrase(options.passphrase_fd))
     trust_user(options.user)
-    config = only_servers(load_client_config(path, secrets), only)
+    config = only_servers(load_client_config(path, secrets, only), only)
     if not config.servers:
         raise ConfigError(
             f"{path}: there is no server to reach", hint="add one: hyperion-client add-server NAME HOST[:PORT] PUBKEY"

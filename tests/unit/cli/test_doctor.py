@@ -114,7 +114,11 @@ def test_unknown_name(config: Path) -> None:
 def test_unknown_name_is_told_before_anybody_is_asked_for_a_secret(
     config: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hyperion.cli.doctor.load_client_config", Mock(side_effect=AssertionError("asked")))
+    config.write_text(config.read_text().replace('source = "value"', 'source = "passphrase"\nsalt = "salt-salt-salt"'))
+    monkeypatch.delenv("HYPERION_PASSPHRASE", raising=False)
+    monkeypatch.setattr("hyperion.cli.doctor.terminal_prompt", lambda: Mock(side_effect=AssertionError("asked")))
+    with pytest.raises(AssertionError, match="asked"):
+        doctor(config, "web1", probe=probe_with())
     with pytest.raises(UsageError, match="no server wbe1"):
         doctor(config, "wbe1", probe=probe_with())
 

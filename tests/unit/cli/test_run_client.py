@@ -6,7 +6,8 @@ import pytest
 
 from hyperion import log
 from hyperion.cli.run_client import run_client, show_forwards
-from hyperion.config import ClientConfig, Endpoint, ForwardEntry
+from hyperion.cli.start import Start
+from hyperion.config import ClientConfig, Endpoint, ForwardEntry, Secrets
 from hyperion.errors import HyperionError, UsageError
 from hyperion.proto.control import LogSettings
 from hyperion.service_user import ServiceUser
@@ -66,6 +67,35 @@ def test_forwards_of_the_command_line_are_enough(config: Path) -> None:
 def test_a_slip_in_a_forward_is_told_before_anybody_is_asked_for_a_passphrase(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="-L x"):
         start(tmp_path / "none.toml", Recorder(), "x")
+
+
+@pytest.mark.parametrize(("forwards", "only"), [(["1:web9:22"], []), ([], ["db1", "web9"])])
+def test_an_unknown_server_is_told_before_anybody_is_asked(
+    config: Path, monkeypatch: pytest.MonkeyPatch, forwards: list[str], only: list[str]
+) -> None:
+    asked: list[str] = []
+
+    def person(question: str) -> str:
+        asked.append(question)
+        return "a long passphrase"
+
+    text = config.read_text()
+    config.write_text(text.replace('source = "value"', 'source = "passphrase"\nsalt = "salt-salt-salt"'))
+    start = Start("client", config)
+    monkeypatch.setattr(start, "secrets", Secrets(person, {}))
+    serve = Recorder()
+    with pytest.raises(UsageError, match="no server web9"):
+        run_client(
+            config,
+            forwards,
+            only=only,
+            start=start,
+            drain_timeout=5.0,
+            log_format="json",
+            log_level="info",
+            serve=serve,
+        )
+    assert asked == []
 
 
 def test_reload_keeps_the_forwards_of_the_command_line(config: Path) -> None:

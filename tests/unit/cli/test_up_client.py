@@ -95,3 +95,12 @@ def test_faults_are_found_before_anything_is_started(path: Path, monkeypatch: py
     with pytest.raises(ConfigError, match="no server to reach") as failure:
         run_up_client(options, [])
     assert failure.value.hint == "add one: hyperion-client add-server NAME HOST[:PORT] PUBKEY"
+
+
+def test_an_unknown_server_is_told_before_anybody_is_asked(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = path.read_text()
+    path.write_text(text.replace('source = "value"', 'source = "passphrase"\nsalt = "salt-salt-salt"'))
+    monkeypatch.delenv("HYPERION_PASSPHRASE", raising=False)
+    monkeypatch.setattr(module, "terminal_prompt", lambda: lambda question: pytest.fail(f"it asked: {question}"))
+    with pytest.raises(UsageError, match="no server web2"):
+        run_up_client(UpOptions(program="client", config_file=None), ["db1", "web2"])
