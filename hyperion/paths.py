@@ -8,6 +8,8 @@ of systemd, ``HYPERION_HOME/run``, ``/run/hyperion`` for root, ``XDG_RUNTIME_DIR
 configuration; in it ``server`` or ``client``. A configuration named with ``--config`` that is not one of the usual
 places has a directory of its own: so there is one daemon for each configuration, and everybody finds the right one.
 
+The usual places are, for root, also that of the user who called ``sudo``, if root has no file of its own.
+
 Opens nothing, creates nothing.
 """
 
@@ -15,6 +17,11 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
+
+try:
+    import pwd
+except ImportError:  # Windows has no such list, and no root
+    pwd = None  # type: ignore[assignment]
 
 Program = Literal["server", "client"]
 
@@ -55,6 +62,19 @@ def system_config(program: Program) -> Path:
     return directory / CONFIG_NAMES[program]
 
 
+def callers_config(program: Program, environ: Mapping[str, str] | None = None) -> Path | None:
+    """Where the user who called ``sudo`` has it; ``None`` if nobody did, or root."""
+    environ = os.environ if environ is None else environ
+    caller = environ.get("SUDO_UID", "")
+    if pwd is None or not (caller.isascii() and caller.isdigit()) or caller == "0":
+        return None
+    try:
+        home = pwd.getpwuid(int(caller)).pw_dir
+    except (KeyError, OverflowError):
+        return None
+    return config_directory({"HOME": home}) / CONFIG_NAMES[program]
+
+
 def runtime_directory(
     program: Program,
     config_file: Path | None = None,
@@ -67,8 +87,9 @@ def runtime_directory(
     ``root``: whether this is user 0 (default: asked of the system).
     """
     environ = os.environ if environ is None else environ
-    name = _instance(program, config_file, environ)
-    base = _runtime_base(environ, root=is_root() if root is None else root)
+    root = is_root() if root is None else root
+    name = _instance(program, config_file, environ, root=root)
+    base = _runtime_base(environ, root=root)
     # A unit whose directory is that of one program (RuntimeDirectory=hyperion/server) means it as it is.
     if environ.get("RUNTIME_DIRECTORY") and base.name == program:
         return base if name == program else base.parent / name
@@ -77,7 +98,7 @@ def runtime_directory(
 
 def system_runtime_directory(program: Program, config_file: Path | None = None) -> Path:
     """Where root's daemon has it: what another user looks at second."""
-    return SYSTEM_RUNTIME / _instance(program, config_file, os.environ)
+    return SYSTEM_RUNTIME / _instance(program, config_file, os.environ, root=is_root())
 
 
 def log_file(program: Program, environ: Mapping[str, str] | None = None, *, root: bool | None = None) -> Path:
@@ -117,12 +138,15 @@ def _runtime_base(environ: Mapping[str, str], *, root: bool) -> Path:
     return config_directory(environ).absolute() / "run"
 
 
-def _instance(program: Program, config_file: Path | None, environ: Mapping[str, str]) -> str:
+def _instance(program: Program, config_file: Path | None, environ: Mapping[str, str], *, root: bool) -> str:
     if config_file is None:
         return program
     # Resolved, because two names of one file are one configuration.
     file = Path(os.path.realpath(config_file))
-    usual = (config_directory(environ) / CONFIG_NAMES[program], system_config(program))
+    usual = [config_directory(environ) / CONFIG_NAMES[program], system_config(program)]
+    if root and not environ.get("HYPERION_HOME") and not usual[0].exists():
+        # The one that is meant if none is named: ``hyperion.cli.usual_config``.
+        usual += [of_caller] if (of_caller := callers_config(program, environ)) is not None else []
     if file in [Path(os.path.realpath(path)) for path in usual]:
         return program
     # Here, because the hash takes longer to load than all the rest, and the usual instance needs none.

@@ -11,12 +11,7 @@ from pathlib import Path
 
 from hyperion.config.owners import trusted_owners
 from hyperion.errors import RefusedError
-from hyperion.paths import CONFIG_NAMES, Program, config_directory, is_root, system_config
-
-try:
-    import pwd
-except ImportError:  # Windows has no such list, and no root
-    pwd = None  # type: ignore[assignment]
+from hyperion.paths import CONFIG_NAMES, Program, callers_config, config_directory, is_root, system_config
 
 OTHERS_MAY_WRITE = 0o022
 
@@ -40,18 +35,6 @@ def usual_config(program: Program) -> Path:
         return of_caller
     system = system_config(program)
     return system if system.exists() else first
-
-
-def callers_config(program: Program) -> Path | None:
-    """Where the user who called ``sudo`` has it; ``None`` if nobody did, or root."""
-    caller = os.environ.get("SUDO_UID", "")
-    if pwd is None or not (caller.isascii() and caller.isdigit()) or caller == "0":
-        return None
-    try:
-        home = pwd.getpwuid(int(caller)).pw_dir
-    except KeyError:
-        return None
-    return config_directory({"HOME": home}) / CONFIG_NAMES[program]
 
 
 def _trust(path: Path) -> None:

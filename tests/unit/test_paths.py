@@ -1,8 +1,10 @@
+import pwd
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from hyperion.paths import config_directory, expand_home, log_file, runtime_directory
+from hyperion.paths import callers_config, config_directory, expand_home, log_file, runtime_directory
 
 
 @pytest.mark.parametrize(
@@ -76,6 +78,28 @@ def test_each_configuration_has_a_directory_of_its_own(tmp_path: Path) -> None:
     assert runtime_directory("server", tmp_path / "one.toml", unit).parent == Path("/run/hyperion")
 
 
+def test_the_file_of_who_called_sudo_is_the_usual_one_for_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With its name or without: it is one program, and status and down find it."""
+    alice, root = tmp_path / "alice", tmp_path / "root"
+    theirs = alice / ".config" / "hyperion" / "hyperion.toml"
+    theirs.parent.mkdir(parents=True)
+    theirs.write_text("")
+    monkeypatch.setattr(pwd, "getpwuid", lambda uid: SimpleNamespace(pw_dir=str(alice)))
+    environ = {"HOME": str(root), "SUDO_UID": "4711"}
+    usual = Path("/run/hyperion/client")
+    assert runtime_directory("client", None, environ, root=True) == usual
+    assert runtime_directory("client", theirs, environ, root=True) == usual
+    # Root who is nobody's guest, and a user who sets the variable, know nothing of alice.
+    assert runtime_directory("client", theirs, {"HOME": str(root)}, root=True) != usual
+    assert runtime_directory("client", theirs, environ, root=False).name.startswith("client-")
+    # A file of root's own goes before: then alice's is another one.
+    own = root / ".config" / "hyperion" / "hyperion.toml"
+    own.parent.mkdir(parents=True)
+    own.write_text("")
+    assert runtime_directory("client", own, environ, root=True) == usual
+    assert runtime_directory("client", theirs, environ, root=True) != usual
+
+
 @pytest.mark.parametrize(
     ("environ", "root", "expected"),
     [
@@ -87,3 +111,17 @@ def test_each_configuration_has_a_directory_of_its_own(tmp_path: Path) -> None:
 )
 def test_log_file(environ: dict[str, str], root: bool, expected: str) -> None:
     assert log_file("client", environ, root=root) == Path(expected)
+
+
+@pytest.mark.parametrize("caller", ["", "0", "x", "-1", "\u0661"])
+def test_nobody_called_sudo(caller: str) -> None:
+    assert callers_config("server", {"SUDO_UID": caller}) is None
+
+
+@pytest.mark.parametrize("error", [KeyError, OverflowError])
+def test_a_caller_without_an_entry(monkeypatch: pytest.MonkeyPatch, error: type[Exception]) -> None:
+    def nobody(_: int) -> None:
+        raise error
+
+    monkeypatch.setattr(pwd, "getpwuid", nobody)
+    assert callers_config("server", {"SUDO_UID": "4711"}) is None

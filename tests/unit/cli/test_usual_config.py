@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from hyperion.cli import usual_config as module
-from hyperion.cli.usual_config import callers_config, usual_config
+from hyperion.cli.usual_config import usual_config
 from hyperion.errors import RefusedError
 
 
@@ -87,17 +87,3 @@ def test_a_file_of_a_third_user_is_not_followed(sudo: Path) -> None:
         usual_config("server")
     os.chown(path, 4711, 4711)
     assert usual_config("server") == path
-
-
-@pytest.mark.parametrize("caller", ["", "0", "x", "-1", "\u0661"])
-def test_nobody_called_sudo(sudo: Path, monkeypatch: pytest.MonkeyPatch, caller: str) -> None:
-    monkeypatch.setenv("SUDO_UID", caller)
-    assert callers_config("server") is None
-
-
-def test_a_caller_without_an_entry(sudo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def nobody(_: int) -> Entry:
-        raise KeyError
-
-    monkeypatch.setattr(pwd, "getpwuid", nobody)
-    assert callers_config("server") is None
