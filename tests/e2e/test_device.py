@@ -154,6 +154,7 @@ def spoil(packet: bytes, chance: random.Random) -> bytes:
     return bytes(spoilt)
 
 
+@pytest.mark.alone
 def test_wrong_packets(host: Host) -> None:
     flood(host, 20_000)
 

@@ -55,6 +55,7 @@ def to_ipv6(target: Target, network: Topology) -> Target:
 
 
 # (the short form runs beside other tests: there it shows that nothing waits for the kernel's second)
+@pytest.mark.alone
 @pytest.mark.parametrize(("count", "bound"), [(30, 0.15), pytest.param(500, 0.03, marks=pytest.mark.long)])
 @pytest.mark.timeout(300)
 def test_a_gate_costs_a_few_milliseconds(shut: Gated, network: Topology, count: int, bound: float) -> None:

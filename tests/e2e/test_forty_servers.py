@@ -57,6 +57,7 @@ def answer(address: Address) -> float:
     return time.monotonic() - began
 
 
+@pytest.mark.alone
 @pytest.mark.timeout(120)
 def test_two_of_forty_are_dead() -> None:
     with EchoService() as echo, silent_port() as silent, Product() as product:

@@ -228,6 +228,7 @@ def test_who_captured_and_held_back_a_knock_reaches_the_port_and_no_more(server:
     assert server.server.events("session-opened") == []
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize(
     ("rate", "seconds"), [(5_000, 4), pytest.param(50_000, 60, marks=pytest.mark.long)], ids=["short", "long"]
 )

@@ -82,6 +82,7 @@ async def eventually(condition: Callable[[], bool], seconds: float = 10.0) -> No
             await asyncio.sleep(0.005)
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("what", MEDDLING)
 async def test_the_table_is_back_at_once_with_its_grants(
     network: Topology,

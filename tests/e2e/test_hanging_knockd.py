@@ -63,6 +63,7 @@ def hang_again_and_again(network: Topology, server: Special, times: int) -> None
     assert exposed[-1] <= MAX_HANG_SECONDS
 
 
+@pytest.mark.alone
 def test_it_is_noticed_within_seconds(network: Topology, server: Special) -> None:
     hang_again_and_again(network, server, 1)
 
@@ -73,6 +74,7 @@ def test_it_is_noticed_20_times(network: Topology, server: Special) -> None:
     hang_again_and_again(network, server, 20)
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize(
     ("rate", "seconds"), [(20_000, 6), pytest.param(50_000, 60, marks=pytest.mark.long)], ids=["short", "long"]
 )

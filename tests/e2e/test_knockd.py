@@ -263,6 +263,7 @@ def test_50_000_packets_a_second_for_a_minute(network: Topology, knockd: KnockdP
     assert sent > 0.5 * rate * seconds  # or the machine could not flood
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("rounds", [3, pytest.param(100, marks=pytest.mark.long)])
 @pytest.mark.timeout(600)
 def test_interfaces_come_and_go(network: Topology, knockd: KnockdProcess, rounds: int) -> None:

@@ -82,6 +82,7 @@ def test_the_name_and_the_ports_of_ones_own(echo: int) -> None:
         assert list(server.program.wait_events("stream-denied")[0]["user"]) == ["id"]
 
 
+@pytest.mark.alone
 def test_removing_an_admin_cuts_the_live_sessions_within_a_second(echo: int) -> None:
     with Product() as product:
         server, client = pair(product, echo)
@@ -97,6 +98,7 @@ def test_removing_an_admin_cuts_the_live_sessions_within_a_second(echo: int) -> 
         assert server.program.wait_events("session-refused")[0]["event"]["reason"] == "unknown-static-key"
 
 
+@pytest.mark.alone
 def test_an_end_that_a_reload_brings_cuts_the_live_sessions_within_a_second(echo: int) -> None:
     with Product() as product:
         server, _ = pair(product, echo)
@@ -109,6 +111,7 @@ def test_an_end_that_a_reload_brings_cuts_the_live_sessions_within_a_second(echo
         assert (refused["event"]["reason"], refused["user"]["name"]) == ("admin-expired", "alice")
 
 
+@pytest.mark.alone
 def test_the_end_comes_by_itself(echo: int) -> None:
     with Product() as product:
         server, client = pair(product, echo)

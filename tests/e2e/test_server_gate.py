@@ -188,6 +188,7 @@ def kill_again_and_again(network: Topology, server: Special, times: int) -> None
     assert away[-1] <= MAX_AWAY_SECONDS
 
 
+@pytest.mark.alone
 def test_a_killed_knockd_costs_no_byte_and_opens_nothing(network: Topology, server: Special) -> None:
     kill_again_and_again(network, server, 5)
 
@@ -198,6 +199,7 @@ def test_a_knockd_killed_two_hundred_times(network: Topology, server: Special) -
     kill_again_and_again(network, server, 200)
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("what", MEDDLING)
 def test_the_table_is_back_at_once_with_its_grants(network: Topology, server: Special, what: str) -> None:
     host = network.server
@@ -243,6 +245,7 @@ def churn(network: Topology, server: Special, times: int) -> None:
     assert not server.server.events("worker-crashed")
 
 
+@pytest.mark.alone
 def test_interfaces_may_come_and_go(network: Topology, server: Special) -> None:
     churn(network, server, 10)
 
