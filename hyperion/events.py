@@ -40,8 +40,15 @@ class LogEvent(msgspec.Struct, frozen=True):
 
 _SOURCE = ("source.ip", "source.port")
 _SESSION = ("hyperion.session.id", "user.id", "user.name")
-_STREAM = ("hyperion.session.id", "hyperion.stream.id", "user.id", "user.name", "destination.ip", "destination.port")
-_RULE = ("source.ip", "destination.port", "rule.name", "hyperion.firewall.ttl_s", "hyperion.firewall.backend")
+_STREAM = (
+    *_SOURCE,
+    "hyperion.session.id",
+    "hyperion.stream.id",
+    "user.id",
+    "user.name",
+    "destination.ip",
+    "destination.port",
+)
 _ERROR = ("error.type", "error.message")
 
 # One event is a row of a table, not a column.
@@ -67,7 +74,7 @@ SERVICE_DRAINING = LogEvent(
 KNOCK_ACCEPTED = LogEvent(
     "HYP1001I", "knock-accepted", ("network",), ("connection", "allowed"), "success", "info",
     "knock accepted", AUDIT,
-    (*_SOURCE, "destination.port", "user.id", "user.name", "hyperion.knock.id", "hyperion.knock.skew_ms"),
+    (*_SOURCE, "destination.port", "hyperion.knock.id", "hyperion.knock.skew_ms"),
 )
 KNOCK_REJECTED = LogEvent(
     "HYP1002W", "knock-rejected", ("network",), ("connection", "denied"), "failure", "warning",
@@ -75,15 +82,15 @@ KNOCK_REJECTED = LogEvent(
 )
 FIREWALL_ADMITTED = LogEvent(
     "HYP1101I", "firewall-admit", ("configuration", "network"), ("creation", "allowed"), "success", "notice",
-    "source admitted", AUDIT, _RULE,
+    "source admitted", AUDIT, ("source.ip", "destination.port", "hyperion.knock.id", "hyperion.firewall.ttl_s"),
 )
 FIREWALL_EXPIRED = LogEvent(
     "HYP1102I", "firewall-expire", ("configuration",), ("deletion",), "success", "info",
-    "admission ended", AUDIT, ("event.reason", *_RULE),
+    "admission ended", AUDIT, ("event.reason", "source.ip", "destination.port"),
 )
 FIREWALL_FAILED = LogEvent(
     "HYP1103E", "firewall-admit", ("configuration",), ("creation", "error"), "failure", "error",
-    "source could not be admitted", AUDIT, ("source.ip", "destination.port", *_ERROR),
+    "source could not be admitted", AUDIT, ("event.reason", "source.ip", "destination.port", *_ERROR),
 )
 
 FIREWALL_RESTORED = LogEvent(
@@ -117,7 +124,7 @@ GATE_OPENED = LogEvent(
 SESSION_OPENED = LogEvent(
     "HYP2001I", "session-opened", ("authentication", "session"), ("start",), "success", "notice",
     "session opened", AUDIT,
-    (*_SOURCE, *_SESSION, "hyperion.noise.pattern", "hyperion.noise.cipher", "hyperion.worker.id"),
+    (*_SOURCE, *_SESSION, "user_agent.original", "hyperion.noise.pattern", "hyperion.noise.cipher"),
 )
 SESSION_REFUSED = LogEvent(
     "HYP2002W", "session-refused", ("authentication",), ("start",), "failure", "warning",
@@ -142,7 +149,8 @@ TUNNEL_UP = LogEvent(
 TUNNEL_DOWN = LogEvent(
     "HYP2012W", "tunnel-down", ("session", "network"), ("end", "connection"), "failure", "warning",
     "tunnel down", APP,
-    ("event.reason", "hyperion.server.name", "destination.address", "destination.port", "hyperion.retry_in_s"),
+    ("event.reason", "hyperion.server.name", "destination.address", "destination.port", "hyperion.pool.up",
+     "hyperion.pool.size"),
 )
 
 CLOCK_SKEWED = LogEvent(
@@ -177,10 +185,7 @@ LISTENER_STARTED = LogEvent(
     "HYP3011I", "listener-started", ("network",), ("start",), "success", "info",
     "listener started", APP, ("hyperion.forward.local", "hyperion.server.name", "destination.port"),
 )
-LISTENER_FAILED = LogEvent(
-    "HYP3012E", "listener-failed", ("network",), ("start",), "failure", "error",
-    "listener failed", APP, ("hyperion.forward.local", "hyperion.server.name", *_ERROR),
-)
+# HYP3012E was planned for a listener that cannot be had. That ends the start, or is HYP5002E: it was never written.
 
 STREAMS_UNAVAILABLE = LogEvent(
     "HYP3013W", "streams-unavailable", ("network",), ("start",), "failure", "warning",
@@ -225,7 +230,7 @@ LOG_DROPPED = LogEvent(
 
 CONFIG_RELOADED = LogEvent(
     "HYP5001N", "config-reload", ("configuration",), ("change",), "success", "notice",
-    "configuration reloaded", APP, ("file.path", "hyperion.config.sha256", "hyperion.config.changed"),
+    "configuration reloaded", APP, ("file.path", "hyperion.config.changed"),
 )
 CONFIG_REJECTED = LogEvent(
     "HYP5002E", "config-reload", ("configuration",), ("change",), "failure", "error",

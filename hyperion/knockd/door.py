@@ -38,7 +38,7 @@ class Firewall(Protocol):
 
 class Door:
     """One per knockd. ``tell`` takes news of grants for the supervisor, ``on_state`` what is wrong with the firewall,
-    or None; both are called on the loop.
+    or None; both are called on the loop. ``port``: the one behind the door, for the log.
 
     ``now`` is monotonic seconds everywhere.
     """
@@ -49,19 +49,22 @@ class Door:
         admission: Admission,
         tell: Callable[[GrantNews], None],
         on_state: Callable[[str | None], None],
+        port: int = 0,
     ) -> None:
         self._firewall = firewall
         self._admission = admission
         self._tell = tell
         self._on_state = on_state
-        # Source -> whether to let it in or to shut it out. The last word about a source counts.
-        self._waiting: dict[str, bool] = {}
+        self._port = port
+        # Source -> the id of the knock that lets it in, or None to shut it out. The last word about a source counts.
+        self._waiting: dict[str, str | None] = {}
         self._work = asyncio.Event()
         self._broken = False
         self._thread = ThreadPoolExecutor(1, "firewall")
 
-    def admit(self, source: str, now: float) -> str | None:
-        """An authentic knock came from ``source``; one word why it opens nothing, or None: it will."""
+    def admit(self, source: str, now: float, knock: str = "") -> str | None:
+        """An authentic knock came from ``source``; one word why it opens nothing, or None: it will. ``knock``: its id
+        in the log."""
         self.expire(now)
         if source not in self._waiting and len(self._waiting) >= MAX_WAITING:
             return "busy"
@@ -69,12 +72,12 @@ class Door:
         if decision in (Decision.FULL, Decision.GROUP_FULL):
             return str(decision.value)
         if decision.asks_firewall:
-            self._put(source, admit=True)
+            self._put(source, knock)
         return None
 
     def revoke(self, source: str) -> None:
         """End the grant of ``source``; wins over an admission that still waits."""
-        self._put(source, admit=False)
+        self._put(source, None)
 
     def doubt(self, now: float) -> None:
         """The operator changed the firewall: the next knock of every source is put to it, however young its grant."""
@@ -98,8 +101,8 @@ class Door:
         finally:
             self._thread.shutdown(wait=False, cancel_futures=True)
 
-    def _put(self, source: str, *, admit: bool) -> None:
-        self._waiting[source] = admit
+    def _put(self, source: str, knock: str | None) -> None:
+        self._waiting[source] = knock
         self._work.set()
 
     async def _has_work(self, timeout: float | None) -> bool:
@@ -123,14 +126,14 @@ class Door:
             self._tell(Standing(source, left))
         self._works()
 
-    async def _carry_out(self, source: str, admit: bool) -> None:
+    async def _carry_out(self, source: str, knock: str | None) -> None:
         loop = asyncio.get_running_loop()
-        fields: dict[str, object] = {"source.ip": source}
         try:
-            if admit:
+            if knock is not None:
                 ttl = self._admission.ttl
                 await loop.run_in_executor(self._thread, self._firewall.admit, source, ttl)
-                log.event(FIREWALL_ADMITTED, fields | {"hyperion.firewall.ttl_s": ttl})
+                about = {"hyperion.knock.id": knock or None, "hyperion.firewall.ttl_s": ttl}
+                log.event(FIREWALL_ADMITTED, self._fields(source) | about)
                 self._tell(Admitted(source, int(ttl)))
             else:
                 self._admission.forget(source)
@@ -141,7 +144,7 @@ class Door:
             self._failed(source, error)
 
     def _over(self, source: str, reason: str) -> None:
-        log.event(FIREWALL_EXPIRED, {"source.ip": source}, reason=reason)
+        log.event(FIREWALL_EXPIRED, self._fields(source), reason=reason)
         self._tell(Ended(source, reason))
 
     def _failed(self, source: str, error: FirewallError | ValueError) -> None:
@@ -149,10 +152,13 @@ class Door:
         self._admission.forget(source)
         # ValueError: no address that could be let in (a forged source, a slip of the supervisor).
         reason = error.reason if isinstance(error, FirewallError) else "no-source"
-        log.event(FIREWALL_FAILED, {"source.ip": source} | log.error_fields(error), reason=reason)
+        log.event(FIREWALL_FAILED, self._fields(source) | log.error_fields(error), reason=reason)
         if isinstance(error, FirewallError) and not isinstance(error, SetFullError):
             self._broken = True
             self._on_state(f"{reason}: {error}")
+
+    def _fields(self, source: str) -> dict[str, object]:
+        return {"source.ip": source, "destination.port": self._port or None}
 
     def _works(self) -> None:
         self._broken = False

@@ -21,7 +21,7 @@ from hyperion.knockd.admission import Admission
 from hyperion.knockd.capture import TRANSIENT, Handler
 from hyperion.knockd.door import Door, Firewall
 from hyperion.knockd.replay_file import CUT_SHORT, MISSING, ReplayFile, ReplayFileError
-from hyperion.knockd.report import Report
+from hyperion.knockd.report import Report, knock_id
 from hyperion.proto.control_knockd import GateState, KnockdConfig, KnockdToSupervisor
 from hyperion.proto.ip import UdpDatagram, parse_udp
 from hyperion.proto.knock import MAGIC, NONCE_BYTES, Knock, KnockTable, Verdict, open_knock
@@ -102,6 +102,7 @@ class Knockd:
             Admission(config.ttl, one_shot=config.one_shot),
             tell=send,
             on_state=lambda reason: self.trouble(FIREWALL, reason),
+            port=config.tunnel_port,
         )
 
     async def remember(self) -> None:
@@ -190,7 +191,7 @@ class Knockd:
         elif not self._write_down(knock, group):
             refusal = "not-remembered"
         else:
-            refusal = self.door.admit(source, now)
+            refusal = self.door.admit(source, now, knock_id(knock.nonce))
         if refusal is None:
             self._report.accepted(knock, source, port, wall)
         else:

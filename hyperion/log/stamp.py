@@ -10,6 +10,14 @@ from collections.abc import Callable, MutableMapping
 from typing import Any
 
 
+def iso_time(seconds: float) -> str:
+    """Unix seconds as an index takes a date (``2026-01-31T12:00:00.123Z``): a bare number counts as milliseconds
+    there."""
+    milliseconds = int(seconds * 1000)
+    text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(milliseconds // 1000))
+    return f"{text}.{milliseconds % 1000:03d}Z"
+
+
 class Stamp:
     """Adds ``timestamp`` (UTC, ``2026-01-31T12:00:00.123Z``) and ``sequence`` to the event dictionary."""
 

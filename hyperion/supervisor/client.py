@@ -106,7 +106,7 @@ async def run(config: ClientConfig, options: ClientOptions) -> int:
                 async with open_crew(options.preload, options.timing, changed) as crew:
                     client.marker.open()
                     client.staff(crew)
-                    callbacks = Callbacks(client.started, client.reload, client.status)
+                    callbacks = Callbacks(client.started, client.reload, client.status, config.path)
                     service = Service(crew, queue, notifier, callbacks, options.drain_timeout)
                     async with served(desk, service, crew, client.answer):
                         return await service.run()

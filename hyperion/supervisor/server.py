@@ -87,7 +87,7 @@ async def run(config: ServerConfig, options: ServerOptions) -> int:
                 server = _Server(config, options, sockets, notifier, None if desk is None else desk.directory)
                 async with open_crew(options.preload, options.timing, server.show) as crew:
                     server.staff(crew)
-                    callbacks = Callbacks(server.started, server.reload, server.status)
+                    callbacks = Callbacks(server.started, server.reload, server.status, config.path)
                     service = Service(crew, queue, notifier, callbacks, options.drain_timeout)
                     async with served(desk, service, crew, server.answer, server.handlers()):
                         return await service.run()

@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from hyperion import log
@@ -35,6 +36,8 @@ class Callbacks:
     reload: Callable[[], Coroutine[Any, Any, None]]
     #: One line for the service manager.
     status: Callable[[], str]
+    #: What a reload reads.
+    config_file: Path | None = None
 
 
 class Service:
@@ -144,11 +147,11 @@ class Service:
             await asyncio.wait([reloading], timeout=RELOAD_PATIENCE)
         return order
 
-    @staticmethod
-    def _report(error: BaseException | None, waiting: "list[asyncio.Future[None]]") -> None:
+    def _report(self, error: BaseException | None, waiting: "list[asyncio.Future[None]]") -> None:
         _tell(waiting, error)
         if isinstance(error, HyperionError):
-            log.event(CONFIG_REJECTED, log.error_fields(error), reason=str(error))
+            path = None if self._callbacks.config_file is None else str(self._callbacks.config_file)
+            log.event(CONFIG_REJECTED, {"file.path": path} | log.error_fields(error))
         elif error is not None:
             log.event(INTERNAL_ERROR, log.error_fields(error))
 

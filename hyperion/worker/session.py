@@ -20,6 +20,7 @@ from hyperion.events import (
     STREAM_FAILED,
     STREAM_OPENED,
 )
+from hyperion.log.stamp import iso_time
 from hyperion.proto.admins import AdminRule
 from hyperion.proto.control import SessionClosed, SessionOpened
 from hyperion.proto.errors import ProtocolError, RecordError
@@ -147,7 +148,8 @@ class ServedSession(Session):
             SESSION_CLOSED,
             self.fields()
             | {
-                "event.start": self._opened_wall,
+                "event.start": iso_time(self._opened_wall),
+                "event.end": iso_time(time.time()),
                 "event.duration": int((time.monotonic() - self._opened_at) * 1e9),
                 "event.outcome": "success" if reason in _QUIET_ENDS else "failure",
                 "source.bytes": self._bytes_in,

@@ -65,6 +65,44 @@ def test_no_dotted_name_is_both_a_value_and_an_object(length: int) -> None:
     assert not names & {".".join(name.split(".")[: length - 1]) for name in names if name.count(".") >= length - 1}
 
 
+def _sources() -> dict[str, str]:
+    """Each module of the package but the catalogue itself."""
+    package = ROOT / "hyperion"
+    names = {
+        ".".join(("hyperion", *path.relative_to(package).with_suffix("").parts)): path for path in package.rglob("*.py")
+    }
+    return {name: path.read_text() for name, path in names.items() if name != "hyperion.events"}
+
+
+SOURCES = _sources()
+
+
+@pytest.mark.parametrize("name", [name for name, value in vars(events).items() if isinstance(value, LogEvent)])
+def test_somebody_writes_it_with_the_fields_that_it_promises(name: str) -> None:
+    """A field's name stands in the module that writes the event, in one that it imports, or in one that imports it."""
+    event: LogEvent = getattr(events, name)
+    writers = {module for module, text in SOURCES.items() if re.search(rf"\b{name}\b", text)}
+    assert writers, "an alert on it would wait for ever"
+    near = {
+        module
+        for module, text in SOURCES.items()
+        for writer in writers
+        if module == writer or _imports(text, writer) or _imports(SOURCES[writer], module)
+    }
+    said = "\n".join(SOURCES[module] for module in near)
+    if "log.error_fields(" in said:
+        said += SOURCES["hyperion.log.fault"]
+    assert [field for field in event.fields if field != "event.reason" and f'"{field}"' not in said] == []
+
+
+def _imports(text: str, module: str) -> bool:
+    package, _, last = module.rpartition(".")
+    return (
+        re.search(rf"^from {re.escape(module)} import|^from {re.escape(package)} import .*\b{last}\b", text, re.M)
+        is not None
+    )
+
+
 def test_the_docs_show_exactly_this_table() -> None:
     section = (ROOT / "docs/logs.md").read_text().partition("## Every event")[2].partition("##")[0]
     rows = [line for line in section.splitlines() if line.startswith("| HYP")]

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from hyperion import log
 from hyperion.firewall.nft import FirewallError, NftTimeoutError, SetFullError
 from hyperion.knockd import door as door_module
 from hyperion.knockd.admission import Admission
@@ -15,6 +16,7 @@ from hyperion.knockd.door import MAX_WAITING, Door, GrantNews
 from hyperion.proto.control_knockd import Admitted, Ended, Standing
 
 TTL = 60
+PORT = 8443
 
 
 class FakeFirewall:
@@ -55,7 +57,7 @@ class Rig:
         self.changed = asyncio.Event()
         self.standing: list[Standing] = []
         self.ended: list[Ended] = []
-        self.door = Door(firewall, Admission(TTL, one_shot=one_shot), self._on_news, self._on_state)
+        self.door = Door(firewall, Admission(TTL, one_shot=one_shot), self._on_news, self._on_state, PORT)
 
     def _on_news(self, news: GrantNews) -> None:
         match news:
@@ -97,6 +99,21 @@ async def test_an_admission_reaches_the_firewall_and_is_told() -> None:
         assert rig.firewall.calls == [("admit", "192.0.2.1")]
         assert rig.admitted == ["192.0.2.1"]
         assert rig.states == [None, None]  # the first look, the admission
+
+
+async def test_the_line_of_an_admission_names_the_knock_and_the_port(monkeypatch: pytest.MonkeyPatch) -> None:
+    written: list[tuple[str, dict[str, object]]] = []
+    monkeypatch.setattr(log, "event", lambda what, fields, reason=None: written.append((what.code, fields)))
+    async with running(FakeFirewall()) as rig:
+        rig.door.admit("192.0.2.1", 0.0, "5f2c9a1e5f2c9a1e")
+        await rig.states_reach(2)
+        rig.door.revoke("192.0.2.1")
+        await rig.states_reach(3)
+    about = {"source.ip": "192.0.2.1", "destination.port": PORT}
+    assert written == [
+        ("HYP1101I", about | {"hyperion.knock.id": "5f2c9a1e5f2c9a1e", "hyperion.firewall.ttl_s": TTL}),
+        ("HYP1102I", about),
+    ]
 
 
 async def test_a_knock_again_renews() -> None:

@@ -1,6 +1,6 @@
 from typing import Any
 
-from hyperion.log.stamp import Stamp
+from hyperion.log.stamp import Stamp, iso_time
 
 
 def test_time_is_utc_with_milliseconds_and_numbers_count_from_one() -> None:
@@ -23,3 +23,8 @@ def test_the_time_as_bytes_is_the_same() -> None:
     stamp = Stamp(lambda: next(times))
     assert [stamp.now_bytes() for _ in range(4)] == [b"1970-01-01T00:00:00.999Z"] * 3 + [b"1970-01-01T00:00:01.000Z"]
     assert stamp.now() == "1970-01-01T00:00:01.000Z"
+
+
+def test_a_time_as_an_index_takes_it() -> None:
+    assert iso_time(0.0) == "1970-01-01T00:00:00.000Z"
+    assert iso_time(1_769_860_800.1239) == "2026-01-31T12:00:00.123Z"

@@ -140,7 +140,7 @@ async def test_a_reload_that_comes_too_early_is_done_later(logged: Logged) -> No
 
 
 @pytest.mark.parametrize(
-    ("error", "line"), [(ConfigError("no"), ("HYP5002E", "no")), (ZeroDivisionError(), ("HYP9002E", None))]
+    ("error", "line"), [(ConfigError("no"), ("HYP5002E", None)), (ZeroDivisionError(), ("HYP9002E", None))]
 )
 async def test_a_reload_that_fails_changes_nothing(
     logged: Logged, error: Exception, line: tuple[str, str | None]
