@@ -82,9 +82,7 @@ def run_client(
         start.loaded(restart)
         # Who asked for it to be up wants it also for nc and for SOCKS.
         if not (config.forwards or config.socks or tun or start.desk.required):
-            raise UsageError(
-                "nothing to forward", hint=f"add a [[forward]] to {path}, or -L 8080:SERVER:80, or -D 1080"
-            )
+            raise _nothing_to_do(path)
         options = ClientOptions(
             drain_timeout=drain_timeout,
             log=LogSettings(log_format, log_level, start.log_path),
@@ -100,6 +98,10 @@ def run_client(
             user=_who(user, path, start.runtime, tun=tun),
         )
         return _serve_logged(config, options, serve)
+
+
+def _nothing_to_do(path: Path) -> UsageError:
+    return UsageError("nothing to forward", hint=f"add a [[forward]] to {path}, or -L 8080:SERVER:80, or -D 1080")
 
 
 def _announce(start: Start, forwards: list[tuple[str, str, int]]) -> None:

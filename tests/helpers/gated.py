@@ -1,7 +1,6 @@
 """A server behind its gate in one namespace, and clients that dial it from others.
 
-``Gated`` and ``Whole`` are the real ``hyperion-server run``, the real knockd, the real ruleset; in ``Gated`` the test
-takes the supervisor's part towards knockd.
+The server, knockd and the ruleset are the real ones; in ``Gated`` the test takes the supervisor's part towards knockd.
 """
 
 import asyncio
