@@ -23,6 +23,10 @@ from hyperion.proto.control import (
 #: bytes.
 MAX_SESSIONS = 65_536
 
+#: Listeners of transparent mode that one worker may have (``worker.transparent.MAX_PORTS``): tund is told of them all
+#: in one message, which must not become too long to be said.
+MAX_LISTENERS = 256
+
 
 class Conversation(Protocol):
     """One life of one child."""
@@ -53,6 +57,8 @@ class WorkerConversation:
             case TunnelState() | Listeners():
                 if not self._tunnels:
                     raise ChannelError("it spoke of tunnels, but has none")
+                if isinstance(message, Listeners) and len(message.ports) > MAX_LISTENERS:
+                    raise ChannelError(f"it listens on more than {MAX_LISTENERS} ports")
             case SessionOpened(id=name, source=source):
                 self._opened(name)
                 _check_address(source)

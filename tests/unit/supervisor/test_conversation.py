@@ -4,6 +4,7 @@ from hyperion.channel import ChannelError
 from hyperion.proto.control import (
     Fault,
     Heartbeat,
+    Listeners,
     Message,
     Ready,
     SessionClosed,
@@ -107,3 +108,11 @@ def test_a_helper_out_of_turn(messages: list[Message], error: str) -> None:
         conversation.check(message)
     with pytest.raises(ChannelError, match=error):
         conversation.check(messages[-1])
+
+
+def test_what_is_passed_on_to_tund_stays_short_enough() -> None:
+    conversation = WorkerConversation(7, tunnels=True)
+    ports = [(port, port) for port in range(module.MAX_LISTENERS + 1)]
+    conversation.check(Listeners(True, tuple(ports[1:])))
+    with pytest.raises(ChannelError, match="more than 256 ports"):
+        conversation.check(Listeners(True, tuple(ports)))
