@@ -22,7 +22,7 @@ from hyperion.proto.operator import ClientAnswer, ForwardLine, TransparentLine
 from hyperion.service_user import ServiceUser
 from hyperion.supervisor.crew import Crew
 from hyperion.supervisor.desk import Desk, DeskPlace, closing, served
-from hyperion.supervisor.forwards import BoundForward, bind_forwards, close_unused
+from hyperion.supervisor.forwards import BoundForward, bind_forwards
 from hyperion.supervisor.kind import HOSTS_KEEPER, TUND
 from hyperion.supervisor.marker import Marker
 from hyperion.supervisor.notify import Notifier
@@ -31,8 +31,8 @@ from hyperion.supervisor.process import MAX_LISTENERS
 from hyperion.supervisor.reading import read_again
 from hyperion.supervisor.service import Callbacks, Service, open_crew
 from hyperion.supervisor.signals import orders
+from hyperion.supervisor.sockets import close_unused
 from hyperion.supervisor.socks import SOCKS_NAME, BoundSocks, bind_socks, socks_spec
-from hyperion.supervisor.socks import close_unused as close_unused_socks
 from hyperion.supervisor.spec import Spec, Timing
 from hyperion.supervisor.status_client import Known, client_status
 from hyperion.supervisor.stream_sockets import StreamSockets, callers, open_streams
@@ -222,13 +222,13 @@ class Client:
             specs = self._make_specs(new, forwards, socks)
         except HyperionError:
             close_unused(forwards, self._forwards)
-            close_unused_socks(socks, self._socks)
+            close_unused(socks, self._socks)
             raise
         changed = self._apply(specs)
         if self._transparent is not None and plan is not None:
             self._transparent.retarget(plan)
         close_unused(self._forwards, forwards)
-        close_unused_socks(self._socks, socks)
+        close_unused(self._socks, socks)
         self._config, self._forwards, self._socks, self._specs = new, forwards, socks, specs
         try:
             self._publish(new)
@@ -282,7 +282,7 @@ class Client:
         """Stops listening."""
         self.marker.close()
         close_unused(self._forwards, [])
-        close_unused_socks(self._socks, [])
+        close_unused(self._socks, [])
         if self._streams is not None:
             self._streams.close()
 

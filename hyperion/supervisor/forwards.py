@@ -47,12 +47,6 @@ def bind_forwards(entries: Sequence[ForwardEntry], held: Sequence[BoundForward] 
     return bound
 
 
-def close_unused(held: Sequence[BoundForward], used: Sequence[BoundForward]) -> None:
-    """Closes the sockets of ``held`` that ``used`` does not use."""
-    kept = {id(forward.sock) for forward in used}
-    close_all([forward.sock for forward in held if id(forward.sock) not in kept])
-
-
 def _take(entry: ForwardEntry, left: list[BoundForward], *, exact: bool) -> socket.socket | None:
     """Out of ``left``: the same forward, or (if not ``exact``) one on the same address that now leads elsewhere.
 

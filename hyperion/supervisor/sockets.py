@@ -6,7 +6,8 @@ Knows addresses, options and what the kernel's refusals mean to a person. Refuse
 import errno
 import socket
 import sys
-from typing import Final
+from collections.abc import Iterable
+from typing import Final, Protocol
 
 from hyperion.config import Endpoint
 from hyperion.errors import CannotCreateError, ConfigError, HyperionError, RefusedError, TemporaryError
@@ -60,6 +61,20 @@ def close_all(sockets: list[socket.socket]) -> None:
     """Closes them; the same one twice does no harm."""
     for sock in sockets:
         sock.close()
+
+
+class Bound(Protocol):
+    """A listener of some kind, with its socket."""
+
+    @property
+    def sock(self) -> socket.socket:
+        """The one that it listens on."""
+
+
+def close_unused(held: Iterable[Bound], used: Iterable[Bound]) -> None:
+    """Closes the sockets of ``held`` that ``used`` does not use."""
+    kept = {id(each.sock) for each in used}
+    close_all([each.sock for each in held if id(each.sock) not in kept])
 
 
 def _listen(endpoint: Endpoint, *, shared: bool, deaf: bool = False) -> socket.socket:

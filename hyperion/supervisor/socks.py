@@ -54,12 +54,6 @@ def bind_socks(entries: Sequence[SocksEntry], held: Sequence[BoundSocks] = ()) -
     return bound
 
 
-def close_unused(held: Sequence[BoundSocks], used: Sequence[BoundSocks]) -> None:
-    """Closes the sockets of ``held`` that ``used`` does not use."""
-    kept = {id(each.sock) for each in used}
-    close_all([each.sock for each in held if id(each.sock) not in kept])
-
-
 def socks_spec(entry: str, bound: Sequence[BoundSocks], servers: Iterable[Meeting], log: LogSettings) -> Spec:
     """The child that serves ``bound``; ``entry``: the workers' entry point."""
     return Spec(

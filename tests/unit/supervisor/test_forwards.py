@@ -6,7 +6,8 @@ import pytest
 from bench.ports import free_port
 from hyperion.config import Endpoint, ForwardEntry
 from hyperion.errors import CannotCreateError
-from hyperion.supervisor.forwards import BoundForward, bind_forwards, close_unused
+from hyperion.supervisor.forwards import BoundForward, bind_forwards
+from hyperion.supervisor.sockets import close_unused
 
 ANY = Endpoint("127.0.0.1", 0)
 

@@ -10,7 +10,8 @@ from hyperion.config.name import is_name
 from hyperion.errors import CannotCreateError
 from hyperion.proto.control import LogSettings, SocksConfig, StreamPlace
 from hyperion.rendezvous import Meeting
-from hyperion.supervisor.socks import SOCKS_NAME, bind_socks, close_unused, socks_spec
+from hyperion.supervisor.sockets import close_unused
+from hyperion.supervisor.socks import SOCKS_NAME, bind_socks, socks_spec
 
 ANY = SocksEntry(Endpoint("127.0.0.1", 0))
 
