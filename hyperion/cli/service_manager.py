@@ -50,7 +50,7 @@ class Unit(NamedTuple):
         done = self._call(verb)
         if done.returncode != 0:
             raise ChildError(
-                f"systemctl {verb} {self.name} failed: {_last_line(done.stderr)}",
+                f"systemctl {verb} {self.name} failed: {_first_line(done.stderr)}",
                 hint=f"its last words: journalctl -u {self.name} -n 20",
             )
         return 0
@@ -78,6 +78,7 @@ def managed(program: Program, config_file: Path | None) -> Unit | None:
     return Unit(name, systemctl)
 
 
-def _last_line(text: str) -> str:
+def _first_line(text: str) -> str:
+    """The rest is advice on where to look, which our hint gives too."""
     lines = [line for line in text.splitlines() if line.strip()]
     return lines[0] if lines else "no reason given"

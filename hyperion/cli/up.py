@@ -3,10 +3,8 @@
 Knows the order of things. Refuses to know what a server or a client shows when it is up.
 """
 
-import contextlib
 import os
 import stat
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -123,9 +121,3 @@ def open_log(path: Path) -> int:
         raise CannotCreateError(f"log {path} is not a plain file of its own", hint="move it away")
     os.set_blocking(fd, True)
     return fd
-
-
-def remark(text: str) -> None:
-    """A line for people, beside the output."""
-    with contextlib.suppress(OSError):
-        print(text, file=sys.stderr)

@@ -85,10 +85,6 @@ class Crew:
         self._forget(name)
         self._members.pop(name).leave(Drain(timeout))
 
-    def retire_helper(self, name: str) -> None:
-        """This helper stops and leaves; its name is free at once."""
-        self._helpers.pop(name).leave(Stop())
-
     async def replace_helper(self, spec: Spec) -> None:
         """The helper of that name stops, and when it has gone, another one starts: two would be in each other's way."""
         member = self._helpers.pop(spec.name, None)

@@ -77,7 +77,7 @@ def tunnel_line(server: ServerEntry, known: Known, forwards: Sequence[ForwardLin
         message=told.message if gone is None else f"its worker ended: {gone}",
         hint=told.hint if gone is None else "see the log",
         next_attempt_at=told.next_attempt_at,
-        fake_ip=None if server.virtual_ip is None else str(server.virtual_ip),
+        fake_ip=str(server.virtual_ip),
         pool_up=told.up,
         pool_size=told.size,
         round_trip_ms=None if told.round_trip is None else round(told.round_trip * 1_000, 3),

@@ -6,7 +6,6 @@ worker opened, a process that died. Refuses to know packets (``tund``) and strea
 Nothing here outlives its process: the device goes with tund, the listeners with their worker.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -20,7 +19,6 @@ from hyperion.proto.control_tund import (
     DeviceMade,
     DeviceSettings,
     ForgetTarget,
-    ReflectorCounts,
     TargetState,
     TundConfig,
     WantListener,
@@ -60,8 +58,6 @@ class Transparent:
     def __init__(self, plan: Plan, hosts: Path | None = None, *, entry: str = "hyperion.tund") -> None:
         self._plan = plan
         self._hosts = hosts
-        #: Of tund, as last reported.
-        self.counts: Mapping[str, int] = {}
         self._addresses = plan.addresses
         self._entry = entry
         self._crew: Crew | None = None
@@ -168,8 +164,6 @@ class Transparent:
             case WantListener(name=server, port=port):
                 if self._crew is not None and server in self._workers:
                     self._crew.tell(server, WantPort(port))
-            case ReflectorCounts(counts=counts):
-                self.counts = counts
             case Fault():
                 self._fault = message
             case _:

@@ -29,8 +29,6 @@ class Gate:
     def enter(self, source: str) -> bool:
         """A connection came: True if it may stay. Then ``leave`` must be called once, when it is proven or gone."""
         if self._total >= self._limit or self._sources[source] >= self._per_source:
-            if not self._sources[source]:
-                del self._sources[source]
             return False
         self._total += 1
         self._sources[source] += 1

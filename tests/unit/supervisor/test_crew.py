@@ -215,19 +215,6 @@ async def test_helpers_stay_until_the_last_worker_has_left(launcher: Launcher, l
     assert [line for line in logged if line[0] == "HYP4004I"] == [("HYP4004I", "exit code 0")] * 2
 
 
-async def test_a_helper_may_leave_alone(launcher: Launcher, logged: Logged) -> None:
-    crew = Crew(launcher, Timing(), lambda: None)
-    crew.add(spec("a"))
-    crew.add(helper())
-    await asyncio.wait_for(crew.ready(), 20)
-    crew.retire_helper("knockd")
-    crew.add(helper())
-    await asyncio.wait_for(crew.ready(), 20)
-    assert not crew.failed.done()
-    crew.kill()
-    await ended(crew)
-
-
 @pytest.mark.parametrize(
     ("table", "reason"), [("refused", "knockd cannot start: it may not"), ("early", "knockd cannot start: it sent")]
 )

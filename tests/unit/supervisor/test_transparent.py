@@ -12,7 +12,7 @@ from hyperion.config.settings import KnockSettings, TunSettings
 from hyperion.errors import CannotCreateError, ChildError, ConfigError, RefusedError
 from hyperion.proto.control import DeviceDown, DeviceUp, Fault, Listeners, Message, Ready, Stop, TunnelState, WantPort
 from hyperion.proto.control_keeper import HostNames
-from hyperion.proto.control_tund import DeviceMade, ForgetTarget, ReflectorCounts, TargetState, WantListener
+from hyperion.proto.control_tund import DeviceMade, ForgetTarget, TargetState, WantListener
 from hyperion.supervisor.crew import Crew
 from hyperion.supervisor.kind import TUND
 from hyperion.supervisor.plan import fake_plan, real_plan
@@ -137,11 +137,6 @@ def test_one_that_leaves_does_not_speak_for_its_successor(scene: Scene) -> None:
 def test_a_port_that_is_asked_for(scene: Scene) -> None:
     assert scene.say(scene.tund, WantListener("web1", 80)) == [("web1", WantPort(80))]
     assert scene.say(scene.tund, WantListener("nobody", 80)) == []
-
-
-def test_counts_are_kept(scene: Scene) -> None:
-    scene.say(scene.tund, ReflectorCounts({"reset": 3}))
-    assert scene.transparent.counts == {"reset": 3}
 
 
 def test_a_reload(scene: Scene, config: ClientConfig) -> None:
