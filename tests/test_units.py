@@ -1,19 +1,20 @@
 """The systemd units: what they allow, judged by systemd itself where it is installed."""
 
 import re
-import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
 from hyperion.capabilities import Capability
-from hyperion.supervisor.kind import KNOCKD
+from hyperion.cli.transparent_mode import TUN_DEVICE
+from hyperion.supervisor.kind import KNOCKD, TUND
 
 DIRECTORY = Path(__file__).parents[1] / "deploy" / "systemd"
 SERVER = DIRECTORY / "hyperion-server.service"
 CLIENT = DIRECTORY / "hyperion-client.service"
 NO_GATE = DIRECTORY / "no-gate.conf"
+TRANSPARENT = DIRECTORY / "transparent.conf"
 
 #: Of 100, as ``systemd-analyze security`` counts them.
 MAX_EXPOSURE = 25
@@ -49,6 +50,18 @@ def test_without_a_gate_nothing_is_left_of_it() -> None:
     assert settings(NO_GATE)["PrivateUsers"] == ["yes"]
 
 
+def test_transparent_mode_gets_its_device_and_the_right_to_make_it() -> None:
+    assert TUND.rights is not None
+    needed = {f"CAP_{Capability(number).name}" for number in TUND.rights} | {"CAP_SETPCAP"}
+    found = settings(TRANSPARENT)
+    assert words(TRANSPARENT, "AmbientCapabilities") == words(TRANSPARENT, "CapabilityBoundingSet") == needed
+    assert (found["DevicePolicy"], found["DeviceAllow"]) == (["closed"], [f"{TUN_DEVICE} rw"])
+    assert (found["PrivateDevices"], found["PrivateUsers"]) == (["no"], ["no"])
+    # As the unit has it, but for the mode; what is added to the families is what the routes need.
+    assert found["ExecStart"] == [settings(CLIENT)["ExecStart"][0].replace(" run ", " run --tun ")]
+    assert words(TRANSPARENT, "RestrictAddressFamilies") == {"AF_NETLINK"}
+
+
 @pytest.mark.parametrize("unit", [SERVER, CLIENT], ids=lambda path: path.stem)
 def test_what_no_unit_goes_without(unit: Path) -> None:
     found = settings(unit)
@@ -61,22 +74,39 @@ def test_what_no_unit_goes_without(unit: Path) -> None:
     assert found["SystemCallFilter"][-1] == "capset"
 
 
+def copied(unit: Path, drop_in: Path | None, directory: Path) -> Path:
+    """Alone: systemd also reads what lies beside it. Only the program is not where the unit will look for it."""
+
+    def rewritten(path: Path) -> str:
+        return re.sub(r"^ExecStart=/\S+", "ExecStart=/bin/true", path.read_text(encoding="utf-8"), flags=re.MULTILINE)
+
+    copy = directory / unit.name
+    copy.write_text(rewritten(unit), encoding="utf-8")
+    if drop_in is not None:
+        beside = directory / f"{unit.name}.d"
+        beside.mkdir()
+        (beside / drop_in.name).write_text(rewritten(drop_in), encoding="utf-8")
+    return copy
+
+
+WHOLE = pytest.mark.parametrize(
+    ("unit", "drop_in"), [(SERVER, None), (SERVER, NO_GATE), (CLIENT, None), (CLIENT, TRANSPARENT)]
+)
+
+
 @pytest.mark.needs("systemd-analyze")
-@pytest.mark.parametrize("unit", [SERVER, CLIENT], ids=lambda path: path.stem)
-def test_systemd_finds_it_little_exposed(unit: Path, tmp_path: Path) -> None:
-    copy = shutil.copy(unit, tmp_path)  # alone: systemd also reads what lies beside it
-    command = ["systemd-analyze", "security", "--no-pager", "--offline=true", f"--threshold={MAX_EXPOSURE}", str(copy)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+@WHOLE
+def test_systemd_finds_it_little_exposed(unit: Path, drop_in: Path | None, tmp_path: Path) -> None:
+    command = ["systemd-analyze", "security", "--no-pager", "--offline=true", f"--threshold={MAX_EXPOSURE}"]
+    copy = copied(unit, drop_in, tmp_path)
+    done = subprocess.run([*command, str(copy)], capture_output=True, text=True, timeout=30, check=False)
     assert done.returncode == 0, done.stdout[-400:]
 
 
 @pytest.mark.needs("systemd-analyze")
-@pytest.mark.parametrize("unit", [SERVER, CLIENT], ids=lambda path: path.stem)
-def test_systemd_understands_every_line(unit: Path, tmp_path: Path) -> None:
-    # Only the program is not where the unit will look for it.
-    text = re.sub(r"^ExecStart=\S+", "ExecStart=/bin/true", unit.read_text(encoding="utf-8"), flags=re.MULTILINE)
-    copy = tmp_path / unit.name
-    copy.write_text(text, encoding="utf-8")
+@WHOLE
+def test_systemd_understands_every_line(unit: Path, drop_in: Path | None, tmp_path: Path) -> None:
+    copy = copied(unit, drop_in, tmp_path)
     done = subprocess.run(
         ["systemd-analyze", "verify", "--man=no", str(copy)], capture_output=True, text=True, timeout=30, check=False
     )

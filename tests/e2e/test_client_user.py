@@ -219,21 +219,25 @@ find /run/hyperion ! -type d
 """
 
 
+def owned(config: Path, key: Path, directory: Path, uid: int) -> Path:
+    """A copy of the configuration and its key in ``directory``, all of it that user's."""
+    file, own_key = directory / "hyperion.toml", directory / "admin.key"
+    own_key.write_bytes(key.read_bytes())
+    file.write_text(config.read_text(encoding="utf-8").replace(quote(key), quote(own_key)), encoding="utf-8")
+    for path in (directory, own_key, file):
+        os.chown(path, uid, uid)
+    for path in (own_key, file):
+        path.chmod(0o600)
+    return file
+
+
 def test_the_owner_of_the_configuration(host: Host, directory: Path) -> None:
     """``sudo hyperion-client up``: it runs as the owner, who needs no sudo for anything else; so does root."""
     before = snapshot(host)
     with http() as web, Product() as product:
         product.directory.chmod(0o755)
         server = product.server([web], name="web1")
-        config = directory / "hyperion.toml"
-        config.write_bytes(product.client_file([server.entry("web1")]).read_bytes())
-        key = directory / "admin.key"
-        key.write_bytes(product.key("admin").file.read_bytes())
-        config.write_text(config.read_text().replace(quote(product.key("admin").file), quote(key)))
-        key.chmod(0o600)
-        config.chmod(0o600)
-        for path in (directory, key, config):
-            os.chown(path, 1, 1)
+        config = owned(product.client_file([server.entry("web1")]), product.key("admin").file, directory, 1)
         words = [str(config), str(Path(sys.executable).with_name("hyperion-client")), str(web)]
         command = [*opened_way(tun=True), "sh", "-c", OWNERS_CLIENT, "sh", *words]
         done = subprocess.run(command, capture_output=True, text=True, timeout=120, stdin=subprocess.DEVNULL)
@@ -249,6 +253,26 @@ def test_the_owner_of_the_configuration(host: Host, directory: Path) -> None:
         assert int(lines[14]) > 0, "it goes on in the new log"
         assert lines[15:] == ["hyperion down (stopped pid PID)"]
         wait_for(host, before)
+
+
+def test_started_by_a_service_manager_it_ends_in_the_same_state(host: Host, directory: Path) -> None:
+    """As systemd does with User= of the unit and AmbientCapabilities= of transparent.conf."""
+    before = snapshot(host)
+    given = "+net_admin,+setpcap"
+    rights = [f"--inh-caps={given}", f"--ambient-caps={given}", f"--bounding-set=-all,{given}", "--no-new-privs"]
+    prefix = [*opened_way(tun=True), "setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", *rights]
+    with http() as web, Product() as product:
+        server = product.server([web], name="web1")
+        config = owned(product.client_file([server.entry("web1")]), product.key("admin").file, directory, NOBODY)
+        with client(directory, "run", "--tun", "--config", str(config), prefix=prefix) as running:
+            running.wait_events("tunnel-up", 2)
+            running.wait_events("service-started")
+            expected = {name: each for name, each in REAL_MODE.items() if name != "hyp-rules"}
+            until(lambda: steady(running, expected, NOBODY))
+            judge(running, expected, NOBODY)
+            kill_each(running, expected, NOBODY, lambda: until(lambda: fetched(web), 20))
+            assert running.stop() == 0
+            wait_for(host, before)
 
 
 def test_a_user_who_cannot_make_devices(host: Host, directory: Path) -> None:
