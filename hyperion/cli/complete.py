@@ -4,6 +4,7 @@ Runs at each press of the tab key, so it imports nothing slow, and it never comp
 there is then nothing to complete. Only names are looked at.
 """
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,9 @@ from click.shell_completion import CompletionItem, ShellComplete, get_completion
 from hyperion.paths import CLIENT_CONFIG_NAME, SERVER_CONFIG_NAME, config_directory
 
 SHELLS = ("bash", "zsh", "fish")
+
+#: Names that a shell takes for a word, whatever they are put beside: what is completed is not quoted.
+_PLAIN = re.compile(r"[\w.@+%][\w.@+%-]*")
 
 #: Largest file that is looked at, bytes: as in ``hyperion.config``.
 _MAX_FILE_BYTES = 1024 * 1024
@@ -70,7 +74,7 @@ def _names(path: Path, kind: str) -> list[str]:
     found = (
         [section.get("name") for section in sections if isinstance(section, dict)] if isinstance(sections, list) else []
     )
-    return [name for name in found if isinstance(name, str) and name.isprintable() and " " not in name]
+    return [name for name in found if isinstance(name, str) and _PLAIN.fullmatch(name)]
 
 
 def script(program: str, command: click.Command, shell: str) -> str:

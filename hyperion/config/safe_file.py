@@ -64,6 +64,7 @@ def make_directory(path: Path) -> None:
     make_directory(path.parent)
     with contextlib.suppress(FileExistsError):
         path.mkdir(mode=DIRECTORY_MODE)
+        path.chmod(DIRECTORY_MODE)  # a strict umask would keep its owner out, too
     if not path.is_dir():
         raise FileExistsError(17, "File exists")
 

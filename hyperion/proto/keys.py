@@ -27,6 +27,20 @@ ARGON2_PASSES = 2
 ARGON2_LANES = 1
 
 
+#: The field of the curve, and its points of small order (and those of its twist), as numbers. With one of them as the
+#: other's key every Diffie-Hellman result is zero, whatever the secret: such a key is nobody's (RFC 7748 section 6.1).
+_FIELD = 2**255 - 19
+_SMALL_ORDER = frozenset(
+    {
+        0,
+        1,
+        _FIELD - 1,
+        325606250916557431795983626356110631294008115727848805560023387167927233504,
+        39382357235489614581723060781553021112529911719440698176882885853963445705823,
+    }
+)
+
+
 class KeyFormatError(ValueError):
     """The text is not a key. The message never repeats the text."""
 
@@ -70,8 +84,12 @@ class PublicKey:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """From base64. Raises ``KeyFormatError``."""
-        return cls(_decode(text, "key"))
+        """From base64. Raises ``KeyFormatError``, also for a point of small order: no private key leads to one."""
+        raw = _decode(text, "key")
+        # The highest bit is not part of the number (RFC 7748 section 5).
+        if (int.from_bytes(raw, "little") & (2**255 - 1)) % _FIELD in _SMALL_ORDER:
+            raise KeyFormatError("a point of small order, which is nobody's key")
+        return cls(raw)
 
     @property
     def raw(self) -> bytes:

@@ -9,6 +9,7 @@ from hyperion.cli.admins import parse_end
 from hyperion.cli.border import run_program
 from hyperion.cli.server import program
 from hyperion.config import Admin, Secrets, load_server
+from hyperion.config.name import NAME_RULE
 from hyperion.errors import UsageError
 from hyperion.proto.keys import PrivateKey
 from hyperion.running import Running
@@ -16,6 +17,8 @@ from tests.helpers.config_files import ADMIN_SECRET, leaks, server_text
 
 ALICE = PrivateKey(b"\x44" * 32).public()
 BARE = ADMIN_SECRET.public()
+#: 32 zero bytes: whoever has any private key shares the same secret with it.
+NOBODY = "A" * 43 + "="
 ADD = ("add-admin", "alice", str(ALICE))
 NOW = datetime.datetime(2026, 11, 26, 18, 0, 0, 500, tzinfo=datetime.UTC)
 
@@ -104,7 +107,10 @@ def test_the_last_one_stays(capsys: pytest.CaptureFixture[str], home: Path) -> N
 @pytest.mark.parametrize(
     ("arguments", "code", "error"),
     [
-        (("add-admin", "a b", str(ALICE)), 2, "NAME: expected 1 to 64 printable characters without space, / and :"),
+        (("add-admin", "a b", str(ALICE)), 2, f"NAME: expected {NAME_RULE}"),
+        (("add-admin", "--", "-a", str(ALICE)), 2, f"NAME: expected {NAME_RULE}"),
+        (("add-admin", "alice", NOBODY), 65, "PUBKEY: a point of small order, which is nobody's key"),
+        (("add-admin", "--dry-run", "alice", NOBODY), 65, "PUBKEY: a point of small order, which is nobody's key"),
         (("add-admin", "alice", "x"), 65, "PUBKEY: not canonical base64"),
         (("add-admin", "alice", str(BARE)), 2, f"that is the key of {BARE.fingerprint}"),
         ((*ADD, "--allow", "x"), 2, "--allow: x is not a port from 1 to 65535"),

@@ -71,6 +71,9 @@ def test_the_file_that_is_named_on_the_same_line(tmp_path: Path) -> None:
         b"server = [1, {name = 2}]",
         b"[server]\nname = 1",
         b'[[server]]\nname = "a\\nb"',
+        b'[[server]]\nname = "$(reboot)"',
+        b'[[server]]\nname = "-rf"',
+        b'[[server]]\nname = "a;b"',
     ],
 )
 def test_a_spoilt_file_offers_nothing_and_says_nothing(home: Path, content: bytes) -> None:

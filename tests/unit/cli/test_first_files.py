@@ -1,13 +1,17 @@
 import datetime
 import os
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from hyperion.cli.first_files import NewFile, put, refuse_existing
 from hyperion.errors import CannotCreateError
+from tests.helpers.config_files import ADMIN_SECRET
 
+ADMIN = ADMIN_SECRET.public()
 NOW = datetime.datetime(2026, 11, 26, 18, 0, tzinfo=datetime.UTC)
 
 
@@ -59,3 +63,23 @@ def test_refusing_what_exists(tmp_path: Path) -> None:
 
 def test_it_does_not_show_its_text(tmp_path: Path) -> None:
     assert "secret" not in repr(files(tmp_path / "x"))
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o077, 0o777])
+@pytest.mark.parametrize(
+    ("program", "arguments", "names"),
+    [
+        ("client", [], {"hyperion.toml", "admin.key"}),
+        ("server", ["--salt", "salt-salt-salt", "--admin-key", str(ADMIN)], {"server.toml", "server.key"}),
+    ],
+)
+def test_init_with_any_umask(tmp_path: Path, umask: int, program: str, arguments: list[str], names: set[str]) -> None:
+    """The files are their owner's, who can also get at them."""
+    home = tmp_path / "config" / "hyperion"
+    script = f"import os, sys; os.umask({umask}); from hyperion.cli.{program} import main; sys.argv[0] = 'x'; main()"
+    command = [sys.executable, "-c", script, "init", *arguments]
+    environment = {**os.environ, "HYPERION_HOME": str(home)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert {path.name: stat.S_IMODE(path.stat().st_mode) for path in home.iterdir()} == dict.fromkeys(names, 0o600)
+    assert stat.S_IMODE(home.stat().st_mode) == stat.S_IMODE(home.parent.stat().st_mode) == 0o700

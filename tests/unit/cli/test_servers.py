@@ -12,11 +12,14 @@ from hyperion.cli.border import run_program
 from hyperion.cli.client import program
 from hyperion.cli.servers import parse_address
 from hyperion.config import Secrets, load_client
+from hyperion.config.name import NAME_RULE
 from hyperion.errors import UsageError
 from hyperion.running import Running
 from tests.helpers.config_files import SERVER_SECRET, client_text, leaks
 
 KEY = str(SERVER_SECRET.public())
+#: 32 zero bytes: whoever has any private key shares the same secret with it.
+NOBODY = "A" * 43 + "="
 ADD = ("add-server", "new", "203.0.113.10", KEY)
 
 
@@ -92,7 +95,10 @@ def test_a_client_that_runs_is_to_be_told(capsys: pytest.CaptureFixture[str], mo
     ("arguments", "code", "error"),
     [
         (("add-server", "web1", "h", KEY), 2, "there is a server web1 already"),
-        (("add-server", "a b", "h", KEY), 2, "NAME: expected 1 to 64 printable characters without space, / and :"),
+        (("add-server", "a b", "h", KEY), 2, f"NAME: expected {NAME_RULE}"),
+        (("add-server", "--", "-web", "h", KEY), 2, f"NAME: expected {NAME_RULE}"),
+        (("add-server", "new", "h", NOBODY), 65, "PUBKEY: a point of small order, which is nobody's key"),
+        (("add-server", "--dry-run", "new", "h", NOBODY), 65, "PUBKEY: a point of small order, which is nobody's key"),
         (
             ("add-server", "new", "h:0", KEY),
             2,

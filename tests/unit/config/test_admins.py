@@ -96,7 +96,7 @@ def test_no_end(tmp_path: Path, written: str, found: str) -> None:
     [
         (
             section("a b"),
-            '[[admin]] #1 name: expected 1 to 64 printable characters without space, / and :, got "a b"',
+            f'[[admin]] #1 name: expected {NAME_RULE}, got "a b"',
         ),
         (
             section(ALICE.fingerprint),

@@ -14,6 +14,7 @@ from hyperion.config import (
     load_client,
     read_client,
 )
+from hyperion.config.name import NAME_RULE
 from hyperion.errors import BadKeyError, ConfigError
 from hyperion.proto.keys import Psk
 from tests.helpers.config_files import ADMIN_SECRET, PASSPHRASE, PSK_TEXT, SERVER_SECRET, client_text, leaks
@@ -105,7 +106,7 @@ def test_no_psk_at_all(tmp_path: Path) -> None:
         (
             '"db1"',
             '"d/b"',
-            '[[server]] #2 name: expected 1 to 64 printable characters without space, / and :, got "d/b"',
+            f'[[server]] #2 name: expected {NAME_RULE}, got "d/b"',
         ),
         (
             "db1.example.com:443",

@@ -21,6 +21,11 @@ from hyperion.config.name import is_name
         ("a\x1bb", False),
         ("a\u202eb", False),
         ("a\x7f", False),
+        ("a\n", False),
+        ("-web1", False),
+        ("-", False),
+        ("web-", True),
+        ("web1,web2", False),
     ],
 )
 def test_names(name: str, good: bool) -> None:

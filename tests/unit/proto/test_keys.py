@@ -5,6 +5,7 @@ import traceback
 import pytest
 
 from hyperion.proto.keys import KEY_LENGTH, KeyFormatError, PrivateKey, Psk, PublicKey
+from tests.helpers.points import LOW_ORDER
 
 ADMIN_PUBLIC = "e06Qm75//kTEZaIgA31gjuNYl9Me+XLwf3SJLLD3PxM="
 SERVER_PUBLIC = "D6poTtKIZ7l/Smot7l34zpdOdrcBjj8iocTPJnhXDyA="
@@ -151,3 +152,10 @@ def test_entropy_is_the_key() -> None:
     assert PrivateKey.from_entropy(CANARY).raw == CANARY
     with pytest.raises(KeyFormatError):
         PrivateKey.from_entropy(b"short")
+
+
+@pytest.mark.parametrize("point", LOW_ORDER, ids=lambda point: point[:4].hex())
+def test_a_point_that_is_nobody_s_key(point: bytes) -> None:
+    """With one of these any private key gives the same secret: zero. In whatever way it is written."""
+    with pytest.raises(KeyFormatError, match="point of small order"):
+        PublicKey.parse(base64.b64encode(point).decode())
