@@ -25,6 +25,7 @@ from hyperion.knockd.door import Door
 from hyperion.knockd.firewall import Firewall
 from hyperion.knockd.guard import Guard
 from hyperion.knockd.late_backend import LateBackend
+from hyperion.knockd.overdue import Overdue
 from hyperion.knockd.replay_file import ReplayFile
 from hyperion.knockd.rights import keep_only_net_admin
 from hyperion.knockd.server import Knockd, check
@@ -94,7 +95,8 @@ async def _work(channel: Control, config: KnockdConfig) -> int:
     log.configure(
         "hyperion-server", format=config.log.format, level=config.log.level, worker="knockd", path=config.log.path
     )
-    firewall = Firewall(LateBackend(open_backend), rules, may_install=False)
+    backend = LateBackend(open_backend)
+    firewall = Firewall(backend, rules, may_install=False)
     knockd = Knockd(config, firewall, ReplayFile(config.replay_path), _sender(channel))
     await knockd.remember()
     guard = Guard(firewall, _watch(rules.table), knockd.on_table)
@@ -103,6 +105,7 @@ async def _work(channel: Control, config: KnockdConfig) -> int:
         asyncio.create_task(_obey(channel, knockd, guard)),
         asyncio.create_task(knockd.run(captures)),
         asyncio.create_task(guard.run()),
+        asyncio.create_task(Overdue(backend, knockd.on_overdue).run()),
         asyncio.create_task(_beat(channel)),
     ]
     done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)

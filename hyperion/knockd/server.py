@@ -42,7 +42,7 @@ _KEY_BYTES = 32
 _MAX_PORT = 65_535
 
 # Parts of knockd that can be in trouble
-FIREWALL, TABLE, MEMORY, PAST = "firewall", "table", "replay-memory", "past"
+FIREWALL, TABLE, MEMORY, PAST, CALL = "firewall", "table", "replay-memory", "past", "nftables"
 NOT_YET = "not looked at yet"
 
 #: Verdicts on what lacks even the form of a knock.
@@ -173,6 +173,10 @@ class Knockd:
         self.trouble(TABLE, None if ok else reason)
         if ok:
             self.trouble(FIREWALL, None)
+
+    def on_overdue(self, reason: str | None) -> None:
+        """A call of nftables does not come back, or (None) has."""
+        self.trouble(CALL, reason)
 
     def _send_state(self) -> None:
         reasons = [f"{name}: {why}" for name, why in sorted(self._troubles.items())]

@@ -53,3 +53,16 @@ def test_it_is_looked_for_until_it_is_there_and_then_no_more() -> None:
         ("text", "table", "inet", "x", "handles"),
         ("json", "ruleset"),
     ]
+
+
+def test_it_tells_since_when_a_call_is_under_way() -> None:
+    class Slow(FakeBackend):
+        def load(self, commands: str) -> None:
+            seen.append(backend.busy_since)
+            raise NftMissingError
+
+    seen: list[float | None] = []
+    backend = LateBackend(Slow, clock=lambda: 7.0)
+    with pytest.raises(NftMissingError):
+        backend.load("x")
+    assert (seen, backend.busy_since) == ([7.0], None)
