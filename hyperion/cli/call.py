@@ -19,11 +19,8 @@ from hyperion.errors import (
     one_line,
     reason_of,
 )
-from hyperion.proto.handover import MAX_REASON_BYTES, Answer, Ending, decode_answer
+from hyperion.proto.handover import KNOCK_UNANSWERED, MAX_REASON_BYTES, Answer, Ending, decode_answer
 from hyperion.rendezvous import Meeting, call
-
-#: The reason of a tunnel that is missing because the gate did not open: trying again may help.
-KNOCK_UNANSWERED = "knock-unanswered"
 
 
 def place_call(meeting: Meeting, port: int) -> tuple[socket.socket, socket.socket]:

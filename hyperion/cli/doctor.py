@@ -18,20 +18,17 @@ from hyperion.config import ClientConfig, KnockSettings, Secrets, ServerEntry
 from hyperion.errors import ConfigError, TemporaryError, one_line
 from hyperion.loop import run
 from hyperion.privileges import disable_core_dumps
+from hyperion.proto.control import SKEW_WARNING_MS
+from hyperion.proto.handover import KNOCK_UNANSWERED
 from hyperion.proto.keys import PrivateKey
 from hyperion.worker.knocker import MakeSocket
 
 SCHEMA = "hyperion.doctor/1"
 
-#: A clock that is further off than this, milliseconds, is told: knocks carry a time, and half a minute off they fail.
-SKEW_WARNING_MS = 5_000
-
 #: At least one server cannot be used.
 EXIT_SOME_FAILED = 1
 #: The only server that was asked for did not open to a knock: trying again may help.
 EXIT_NOT_OPENED = TemporaryError.exit_code
-#: What a probe then gives as its reason.
-KNOCK_UNANSWERED = "knock-unanswered"
 #: A clock further off than this, milliseconds, makes knocks fail at a server with the usual window.
 WINDOW_MS = 30_000
 

@@ -2,7 +2,6 @@
 
 import base64
 import datetime
-import os
 import secrets
 import shlex
 from collections.abc import Callable, Sequence
@@ -11,7 +10,7 @@ from pathlib import Path
 import msgspec
 
 from hyperion.cli.first_files import NewFile, put, refuse_existing
-from hyperion.cli.output import say
+from hyperion.cli.output import say, shown
 from hyperion.config.template import client_file
 from hyperion.paths import CLIENT_CONFIG_NAME, config_directory
 from hyperion.privileges import disable_core_dumps
@@ -73,19 +72,15 @@ def _document(config: Path, key_file: Path, public: PublicKey, salt: str, kept: 
     order = ["hyperion-server", "init", "--salt", salt, "--admin-key", str(public), "--allow", "22"]
     return InitDocument(
         schema=SCHEMA,
-        config=_shown(config),
-        key_file=_shown(key_file),
+        config=shown(config),
+        key_file=shown(key_file),
         public_key=str(public),
         fingerprint=public.fingerprint,
         salt=salt,
-        kept=[_shown(path) for path in kept],
+        kept=[shown(path) for path in kept],
         next_server=shlex.join(order),
         next_here=["hyperion-client add-server NAME HOST PUBKEY", "sudo hyperion-client up"],
     )
-
-
-def _shown(path: Path) -> str:
-    return os.fsencode(path).decode("utf-8", "replace")
 
 
 def _text(document: InitDocument) -> str:

@@ -1,7 +1,6 @@
 """``hyperion-server init``: the first configuration and key of a server, and what to do next, on both machines."""
 
 import datetime
-import os
 import secrets
 import shlex
 import socket
@@ -12,7 +11,7 @@ from pathlib import Path
 import msgspec
 
 from hyperion.cli.first_files import NewFile, put, refuse_existing
-from hyperion.cli.output import say
+from hyperion.cli.output import say, shown
 from hyperion.cli.own_address import guess_address, guess_name, is_public
 from hyperion.config.endpoint import MAX_PORT, Endpoint
 from hyperion.config.name import NAME_RULE, is_name
@@ -125,20 +124,16 @@ def _document(plan: Plan, config: Path, key_file: Path, public: PublicKey, kept:
     port = plan.listen.port
     return InitDocument(
         schema=SCHEMA,
-        config=_shown(config),
-        key_file=_shown(key_file),
+        config=shown(config),
+        key_file=shown(key_file),
         public_key=str(public),
         fingerprint=public.fingerprint,
         listen=str(plan.listen),
         allow=plan.allow,
-        kept=[_shown(path) for path in kept],
+        kept=[shown(path) for path in kept],
         next_here=[f"hyperion-server print-firewall --tunnel-port {port} | sudo nft -f -", "sudo hyperion-server up"],
         next_client=shlex.join(["hyperion-client", "add-server", name, str(where), str(public)]),
     )
-
-
-def _shown(path: Path) -> str:
-    return os.fsencode(path).decode("utf-8", "replace")
 
 
 def _text(document: InitDocument) -> str:

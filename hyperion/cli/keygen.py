@@ -1,13 +1,12 @@
 """``keygen``: a new key pair, on standard output or with its private half in a file."""
 
-import os
 import secrets
 from pathlib import Path
 
 import msgspec
 
 from hyperion.cli.first_files import refuse_existing
-from hyperion.cli.output import say
+from hyperion.cli.output import say, shown
 from hyperion.config.keyfile import read_secret, write_secret
 from hyperion.errors import BadKeyError, UsageError
 from hyperion.privileges import disable_core_dumps
@@ -74,7 +73,7 @@ def _document(key: PrivateKey, out: Path | None) -> str:
         schema=SCHEMA,
         public_key=str(public),
         fingerprint=public.fingerprint,
-        file=None if out is None else os.fsencode(out).decode("utf-8", "replace"),
+        file=None if out is None else shown(out),
         private_key=key.format() if out is None else None,
     )
     return msgspec.json.encode(document).decode()

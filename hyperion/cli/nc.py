@@ -10,7 +10,7 @@ from pathlib import Path
 
 from hyperion.aside import in_thread
 from hyperion.cli.around import sockets_around
-from hyperion.cli.call import KNOCK_UNANSWERED, converse
+from hyperion.cli.call import converse
 from hyperion.cli.loading import client_path, controlling_terminal_prompt, load_client_config
 from hyperion.cli.quick_nc import running, through_running
 from hyperion.cli.stdio import open_missing
@@ -21,6 +21,7 @@ from hyperion.config.reading import read_client
 from hyperion.errors import NotRunningError, TemporaryError, UsageError
 from hyperion.loop import run
 from hyperion.privileges import disable_core_dumps
+from hyperion.proto.handover import KNOCK_UNANSWERED
 from hyperion.rendezvous import AVAILABLE, Meeting, ask, matching
 from hyperion.worker.connector import ConnectFailed
 from hyperion.worker.single import SingleTunnel

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from pathlib import Path
 
 from hyperion.errors import CannotCreateError, reason_of
 
@@ -21,6 +22,11 @@ def say(text: str) -> None:
     except OSError as error:
         forget_output()
         raise CannotCreateError(f"cannot write the output: {reason_of(error)}") from None
+
+
+def shown(path: Path) -> str:
+    """A path in a document: what is no UTF-8 in it is replaced, as JSON has only text."""
+    return os.fsencode(path).decode("utf-8", "replace")
 
 
 def forget_output() -> None:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 
 from hyperion.cli import units
 from hyperion.cli.style import Line, Piece, Tone, columns, piece
+from hyperion.proto.control import SKEW_WARNING_MS
 from hyperion.proto.operator import ClientStatus, TunnelLine
 
 _TONES: Mapping[str, Tone] = {"failed": "bad", "down": "bad", "restarting": "bad", "up": "good"}
@@ -15,9 +16,6 @@ _TONES: Mapping[str, Tone] = {"failed": "bad", "down": "bad", "restarting": "bad
 HEADER = ("name", "state", "fake ip", "pool", "rtt", "streams", "in", "out", "for", "ports", "skew")
 #: Columns that a narrow terminal shows in any case.
 KEPT = 5
-
-#: A clock that is further off, milliseconds, is worth a warning: knocks carry a time.
-SKEW_WARNING_MS = 5_000
 
 
 def client_lines(status: ClientStatus, *, width: int | None = None, verbose: bool = False) -> list[Line]:

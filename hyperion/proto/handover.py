@@ -18,6 +18,10 @@ from typing import NamedTuple
 
 from hyperion.proto.connect import REQUEST_BYTES, ConnectStatus, decode_request, encode_request
 
+#: The reason behind ``NO_TUNNEL``, and everywhere else, when knocks went out and the port stayed shut: trying again may
+#: help, as nothing said no.
+KNOCK_UNANSWERED = "knock-unanswered"
+
 #: Longest preamble, bytes: what one byte of length can say. A SOCKS reply has ten.
 MAX_PREAMBLE_BYTES = 255
 #: Longest reason behind an answer, bytes; ours have about twenty.

@@ -11,11 +11,9 @@ import msgspec
 
 from hyperion.errors import UnreachableError
 from hyperion.proto.errors import HandshakeError, ProtocolError
+from hyperion.proto.handover import KNOCK_UNANSWERED
 from hyperion.worker.addresses import Address
 from hyperion.worker.knocker import Knocks
-
-#: ``reason`` when knocks went out and the port stayed shut: trying again may help, as nothing said no.
-KNOCK_UNANSWERED = "knock-unanswered"
 
 
 class Step(msgspec.Struct, frozen=True):

@@ -15,7 +15,7 @@ from typing import Protocol
 from hyperion import log
 from hyperion.backoff import Backoff
 from hyperion.events import CLOCK_SKEWED, INTERNAL_ERROR, TUNNEL_DOWN, TUNNEL_UP
-from hyperion.proto.control import TunnelState
+from hyperion.proto.control import SKEW_WARNING_MS, TunnelState
 from hyperion.proto.errors import RecordError
 from hyperion.proto.extensions import Parameters
 from hyperion.worker.connection import TunnelConnection, reason_of
@@ -36,9 +36,6 @@ MAX_AGE_SECONDS = 24 * 3600.0
 OPEN_TIMEOUT = 10.0
 #: Chance that keeps many clients, and the members of one pool, from doing things in step.
 _chance = random.Random()  # noqa: S311 - no secret hangs on it
-
-#: Clocks that differ by more than this, milliseconds, are told of: a knock fails when they differ by half a minute.
-SKEW_WARNING_MS = 5_000
 
 #: Streams that may wait for a tunnel at once; with a server down each costs a local socket for at most ten seconds.
 MAX_WAITING = 1024

@@ -13,11 +13,12 @@ import msgspec
 
 from hyperion.config import Endpoint, KnockSettings, ServerEntry
 from hyperion.proto.errors import RecordError
+from hyperion.proto.handover import KNOCK_UNANSWERED
 from hyperion.proto.keys import PrivateKey
 from hyperion.worker.causes import Evidence, causes_of_silence, clock_is_synchronised
 from hyperion.worker.connection import TunnelConnection
 from hyperion.worker.connector import ConnectFailed, Connector, Step, Target, TunnelSession
-from hyperion.worker.failure import KNOCK_UNANSWERED, milliseconds
+from hyperion.worker.failure import milliseconds
 from hyperion.worker.knocker import MakeSocket
 from hyperion.worker.target import target_of
 

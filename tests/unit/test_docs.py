@@ -20,8 +20,8 @@ from hyperion.cli.client import program as client_program
 from hyperion.cli.server import program as server_program
 from hyperion.config.schema import ClientFile, ServerFile
 from hyperion.events import CATALOGUE
+from hyperion.proto.handover import KNOCK_UNANSWERED
 from hyperion.worker import egress
-from hyperion.worker.failure import KNOCK_UNANSWERED
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted([*ROOT.glob("docs/*.md"), ROOT / "README.md", ROOT / "deploy" / "README.md"])

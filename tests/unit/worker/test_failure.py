@@ -7,8 +7,9 @@ import time
 import pytest
 
 from hyperion.proto.errors import HandshakeError
+from hyperion.proto.handover import KNOCK_UNANSWERED
 from hyperion.worker.addresses import Address
-from hyperion.worker.failure import KNOCK_UNANSWERED, Step, Tried, bad_key, connect_failed, handshake_failed
+from hyperion.worker.failure import Step, Tried, bad_key, connect_failed, handshake_failed
 from hyperion.worker.knocker import Knocks
 
 ADDRESS = Address(socket.AF_INET, ("192.0.2.1", 8443))
