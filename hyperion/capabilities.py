@@ -10,6 +10,7 @@ Every function raises ``OSError`` when the kernel refuses, also on systems that 
 import ctypes
 import enum
 import errno
+import functools
 import os
 import struct
 import sys
@@ -124,6 +125,12 @@ def _prctl(option: int, *arguments: int) -> int:
 def _libc() -> ctypes.CDLL:
     if sys.platform != "linux":
         raise OSError(errno.ENOSYS, "capabilities are Linux's")
+    return _open_libc()
+
+
+@functools.cache
+def _open_libc() -> ctypes.CDLL:
+    """Once: each object of this type makes a class of its own, and giving up the bounding set takes sixty calls."""
     return ctypes.CDLL(None, use_errno=True)
 
 

@@ -33,6 +33,8 @@ MAX_LISTENERS = 248
 
 #: What the fork server imports before anything else.
 DISARM = "hyperion.supervisor.disarm"
+#: ... and then: what each child runs first. Else each would read it from disk again, into memory of its own.
+FIRST_STEPS = ("multiprocessing.popen_forkserver", "hyperion.supervisor.child")
 
 #: What must not reach a child before it has its own handlers.
 _HELD_SIGNALS = {signal.SIGINT, signal.SIGTERM} | ({signal.SIGHUP} if sys.platform != "win32" else set())
@@ -54,7 +56,7 @@ class Launcher:
         # Up to Python 3.11.0 the fork server listened in the abstract namespace, where any user of the machine can
         # connect and be obeyed (CVE-2022-42919). In a directory of mode 0700 nobody else can.
         setattr(multiprocessing.util, "abstract_sockets_supported", False)  # noqa: B010 (no stub knows it)
-        self._context.set_forkserver_preload([DISARM, self._preload])
+        self._context.set_forkserver_preload([DISARM, *FIRST_STEPS, self._preload])
         # First the tracker: it unblocks the signals that are held for the fork server below.
         resource_tracker.ensure_running()
         with _signals_held(), _no_main_module():

@@ -29,7 +29,6 @@ from hyperion.proto.control import (
 )
 from hyperion.worker.client import ClientWorker
 from hyperion.worker.duties import Worker
-from hyperion.worker.heap import keep_freed_memory
 from hyperion.worker.server import ServerWorker
 from hyperion.worker.socks import SocksWorker
 
@@ -59,7 +58,6 @@ def client_worker(channel_socket: socket.socket, listeners: list[socket.socket])
 def _run(channel_socket: socket.socket, listeners: list[socket.socket], service: str) -> None:
     harden_worker()
     gc.set_threshold(GC_THRESHOLD)
-    keep_freed_memory()
     try:
         code = loop.run(lambda: _serve(channel_socket, listeners, service), watches_sockets=True)
     finally:

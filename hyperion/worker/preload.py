@@ -14,6 +14,7 @@ import hyperion.log.chain
 import hyperion.worker.main
 from hyperion.errors import ConfigError
 from hyperion.loop import find_uvloop
+from hyperion.worker.heap import keep_freed_memory
 from hyperion.worker.rehearsal import rehearse
 
 # The first two are what loops import when they are first used.
@@ -22,5 +23,6 @@ __all__ = ["concurrent", "encodings", "hyperion"]
 with contextlib.suppress(ConfigError):  # too old: each worker says so itself
     find_uvloop()
 rehearse()
+keep_freed_memory()  # a setting of the process, and so of all that are forked from it
 gc.collect()
 gc.freeze()

@@ -8,7 +8,12 @@ Knows no key but the two made up here, which open nothing; no socket, no loop, n
 
 from typing import Final
 
+import msgspec
+
+from hyperion.framing import FrameReader, encode
 from hyperion.proto.connect import ConnectStatus, decode_request, decode_response, encode_request
+from hyperion.proto.control import Poll, SupervisorToWorker
+from hyperion.proto.errors import LocalProtocolError
 from hyperion.proto.extensions import LEVEL, Parameters
 from hyperion.proto.keys import PrivateKey
 from hyperion.proto.noise.record import MAX_PLAINTEXT_BYTES
@@ -26,6 +31,7 @@ def rehearse(rounds: int = ROUNDS) -> int:
     """Play some sessions, each with a stream in both directions, pings and an end. Returns the bytes that streams sent,
     both ways."""
     sent = 0
+    _hear_order()
     server_key, admin_key = (PrivateKey.from_entropy(bytes([number]) * 32) for number in (1, 2))
     for number in range(rounds):
         ephemeral = bytes([number + 3]) * 32
@@ -41,6 +47,13 @@ def rehearse(rounds: int = ROUNDS) -> int:
         server = ServerTunnel(static=server_key.raw, psk=bytes(32), ephemeral=ephemeral[::-1], now=0.0)
         sent += _play(client, server, own)
     return sent
+
+
+def _hear_order() -> None:
+    """One message of the supervisor's: a type is studied, with all that it holds, when its first decoder is made."""
+    heard = FrameReader(msgspec.msgpack.Decoder(SupervisorToWorker)).receive_data(encode(Poll()))
+    if len(heard) != 1:
+        raise LocalProtocolError("an order was not understood")
 
 
 def _play(client: ClientTunnel, server: ServerTunnel, own: Parameters) -> int:

@@ -147,6 +147,12 @@ def never_ready(channel: socket.socket, listeners: Sockets) -> None:
     time.sleep(3600)
 
 
+def reads_nothing(channel: socket.socket, listeners: Sockets) -> None:
+    """Says which modules it had to read from disk to get here."""
+    preloaded: frozenset[str] = vars(sys.modules["tests.helpers.fake_preload"])["PRELOADED"]
+    channel.sendall(f"new: {sorted(set(sys.modules) - preloaded)}".encode())
+
+
 def crashes(channel: socket.socket, listeners: Sockets) -> None:
     raise SystemExit(3)
 

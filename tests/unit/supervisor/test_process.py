@@ -34,6 +34,14 @@ async def test_the_exit_code_is_noticed(launcher: Launcher) -> None:
     ours.close()
 
 
+def test_a_child_reads_no_module_from_disk_on_its_way(launcher: Launcher) -> None:
+    child, ours = launch(launcher, "reads_nothing")
+    ours.settimeout(20)
+    assert ours.recv(4096) == b"new: []"
+    child.close()
+    ours.close()
+
+
 @pytest.mark.both_loops
 async def test_a_kill_is_a_negative_exit_code_and_may_come_late(launcher: Launcher) -> None:
     child, ours = launch(launcher, "never_ready")
