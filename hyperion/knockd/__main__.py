@@ -82,8 +82,7 @@ async def _serve(channel: Control) -> int:
         log.event(INTERNAL_ERROR, log.error_fields(error))
         return EXIT_BUG
     except HyperionError as error:
-        text = str(error) if error.hint is None else f"{error} ({error.hint})"
-        channel.send(Fault(reason=text, exit_code=error.exit_code))
+        channel.send(Fault(error.message, error.exit_code, error.hint))
         return error.exit_code
 
 

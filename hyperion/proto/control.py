@@ -242,10 +242,16 @@ class Listeners(Message, frozen=True, tag="listeners"):
 
 
 class Fault(Message, frozen=True, tag="fault"):
-    """The worker ends because of this; ``exit_code`` says whether a restart makes sense (78: it does not)."""
+    """The child ends because of this; ``exit_code`` says whether a restart makes sense (78: it does not), ``hint`` what
+    a person should do."""
 
     reason: str
     exit_code: int
+    hint: str | None = None
+
+    def words(self) -> str:
+        """Both in one line."""
+        return self.reason if self.hint is None else f"{self.reason} ({self.hint})"
 
 
 SupervisorToWorker = (

@@ -76,8 +76,8 @@ class Gate:
                 self._until.clear()
             case GateState(ok=ok, reason=reason):
                 self._is(None if ok else reason or "it does not say why")
-            case Fault(reason=reason):
-                self._is(reason)
+            case Fault():
+                self._is(message.words())
             case Admitted(source=source, ttl=ttl):
                 self._granted(source, ttl)
                 # A new knock: another connection is on its way.

@@ -203,8 +203,8 @@ class Member:
                 life.log_ready()
             case Heartbeat(sessions=sessions):
                 life.sessions = sessions
-            case Fault(reason=reason):
-                life.cause = reason
+            case Fault():
+                life.cause = message.words()
             case _:
                 pass
         if self.spec.heard is not None:

@@ -125,8 +125,7 @@ class Transparent:
         fault = self._fault
         if fault is None or fault.exit_code not in _REFUSALS:
             return error
-        what, _, hint = fault.reason.removesuffix(")").partition(" (hint: ")
-        return _REFUSALS[fault.exit_code](f"transparent mode: {what}", hint=hint or None)
+        return _REFUSALS[fault.exit_code](f"transparent mode: {fault.reason}", hint=fault.hint)
 
     # --- keepers
 

@@ -43,8 +43,7 @@ def main() -> None:
             device, ipv6 = _set_up(config)
             harden_worker()
         except HyperionError as error:
-            text = str(error) if error.hint is None else f"{error} (hint: {error.hint})"
-            control.sendall(encode(Fault(text, error.exit_code)))
+            control.sendall(encode(Fault(error.message, error.exit_code, error.hint)))
             sys.exit(error.exit_code)
         except (msgspec.DecodeError, ValueError, OSError) as error:
             control.sendall(encode(Fault(f"the device cannot be set up: {type(error).__name__}", EXIT_BUG)))

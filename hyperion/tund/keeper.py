@@ -40,8 +40,7 @@ class Keeper:
         try:
             code = self._obey()
         except HyperionError as error:
-            text = str(error) if error.hint is None else f"{error} (hint: {error.hint})"
-            self._say(Fault(text, error.exit_code))
+            self._say(Fault(error.message, error.exit_code, error.hint))
             code = error.exit_code
         except TypeError:
             code = EXIT_BUG

@@ -73,7 +73,7 @@ async def _serve(channel_socket: socket.socket, listeners: list[socket.socket], 
         log.event(INTERNAL_ERROR, log.error_fields(error))
         return EXIT_BUG
     except HyperionError as error:
-        channel.send(Fault(reason=str(error), exit_code=error.exit_code))
+        channel.send(Fault(error.message, error.exit_code, error.hint))
         return error.exit_code
     except OSError as error:
         channel.send(Fault(reason=error.strerror or type(error).__name__, exit_code=EXIT_BUG))

@@ -157,7 +157,7 @@ def test_a_reload(scene: Scene, config: ClientConfig) -> None:
 def test_a_refusal_in_tunds_own_words(scene: Scene, code: int, kind: type[Exception]) -> None:
     given = ChildError("tund cannot start")
     assert scene.transparent.refusal(given) is given
-    scene.say(scene.tund, Fault("it is in use (10.0.0.0/8) (hint: take another)", code))
+    scene.say(scene.tund, Fault("it is in use (10.0.0.0/8)", code, "take another"))
     error = scene.transparent.refusal(given)
     assert type(error) is kind
     if code != 70:

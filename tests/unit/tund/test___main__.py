@@ -65,7 +65,7 @@ def test_a_refusal_is_told_with_its_hint(supervisor: socket.socket, monkeypatch:
     with supervisor:
         supervisor.sendall(encode(CONFIG))
         assert run() == 77
-        assert fault(supervisor) == Fault("no (hint: ask root)", 77)
+        assert fault(supervisor) == Fault("no", 77, "ask root")
 
 
 def test_what_comes_after_is_left_for_the_second(supervisor: socket.socket, monkeypatch: pytest.MonkeyPatch) -> None:
