@@ -16,6 +16,8 @@ from hyperion.socket_path import short
 
 #: Seconds that a caller may take for its request.
 REQUEST_TIMEOUT = 2.0
+#: Seconds without accepting after that failed.
+RETRY_SECONDS = 0.25
 
 Judge = Callable[[ConfirmRequest], Confirmed | NotConfirmed]
 
@@ -48,7 +50,11 @@ class Desk:
 
     async def _serve(self) -> None:
         while True:
-            caller, _ = await asyncio.get_running_loop().sock_accept(self._socket)
+            try:
+                caller, _ = await asyncio.get_running_loop().sock_accept(self._socket)
+            except OSError:  # no descriptor left, or the caller left: somebody may still confirm in time
+                await asyncio.sleep(RETRY_SECONDS)
+                continue
             self._spawn(self._answer(caller))
 
     async def _answer(self, caller: socket.socket) -> None:

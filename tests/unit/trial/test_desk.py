@@ -1,4 +1,5 @@
 import asyncio
+import errno
 import socket
 from pathlib import Path
 
@@ -54,4 +55,23 @@ async def test_who_says_nothing_or_nonsense_is_hung_up_on(tmp_path: Path, monkey
     for data in (b"", encode(REQUEST)[:-1], encode(Confirmed()), b"\xff" * 100):
         assert await ask(path, data) is None
     assert await ask(path, encode(REQUEST)) == Confirmed()
+    desk.close()
+
+
+async def test_no_descriptor_left_for_a_moment_ends_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(desk_module, "RETRY_SECONDS", 0.01)
+    loop = asyncio.get_running_loop()
+    accept, failures = loop.sock_accept, [OSError(errno.EMFILE, "Too many open files")] * 2
+
+    async def scarce(sock: socket.socket) -> object:
+        if failures:
+            raise failures.pop()
+        return await accept(sock)
+
+    monkeypatch.setattr(loop, "sock_accept", scarce)
+    path = tmp_path / "confirm.sock"
+    desk = Desk(path, judge)
+    desk.open()
+    assert await ask(path, encode(REQUEST)) == Confirmed()
+    assert not failures
     desk.close()
