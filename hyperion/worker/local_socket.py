@@ -54,6 +54,11 @@ def reset_at_close(sock: socket.socket) -> None:
     _set_linger(sock, _RESET_AT_CLOSE)
 
 
+def finish_at_close(sock: socket.socket) -> None:
+    """Takes that order back: what waits in the kernel is sent, then an end of file."""
+    _set_linger(sock, _FINISH_AT_CLOSE)
+
+
 def make_quick(sock: socket.socket) -> None:
     """Non-blocking, and no delay for small writes."""
     sock.setblocking(False)

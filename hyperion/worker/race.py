@@ -16,13 +16,13 @@ import asyncio
 import contextlib
 import itertools
 import socket
-import struct
 import sys
 import time
 from collections.abc import Iterator, Sequence
 
 from hyperion.worker.addresses import Address
 from hyperion.worker.knocker import Knocks, MakeSocket
+from hyperion.worker.local_socket import reset_at_close
 
 #: Seconds between a knock and its SYN: what a server needs to hear the knock and to tell its firewall (1 to 6 ms).
 GRAIN = 0.01
@@ -40,7 +40,6 @@ ADDRESS_DELAY = 0.25
 
 #: Linux: bind to an address, and let ``connect`` choose the port.
 _IP_BIND_ADDRESS_NO_PORT = 24
-_RESET_AT_CLOSE = struct.pack("ii", 1, 0)
 
 Attempt = asyncio.Task[socket.socket]
 
@@ -175,5 +174,5 @@ class Race:
         for outcome in await asyncio.gather(*self._running, return_exceptions=True):
             if isinstance(outcome, socket.socket) and outcome is not winner:
                 # It was answered at the same moment. A reset frees its place at the server without more ado.
-                outcome.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_AT_CLOSE)
+                reset_at_close(outcome)
                 outcome.close()

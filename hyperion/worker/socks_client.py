@@ -7,8 +7,6 @@ stream: from the answer on, the socket belongs to the server's worker, and nothi
 import asyncio
 import contextlib
 import socket
-import struct
-import sys
 import time
 from collections.abc import Sequence
 from typing import Final
@@ -19,6 +17,7 @@ from hyperion.flood import RejectionMeter
 from hyperion.proto.handover import Answer, decode_answer
 from hyperion.proto.socks import ConnectWanted, Reply, SocksNegotiation, encode_reply
 from hyperion.rendezvous import Meeting, call, matching
+from hyperion.worker.local_socket import finish_at_close
 
 #: Seconds for the worker's answer: above what it waits itself for a tunnel and for the server.
 ANSWER_TIMEOUT: Final = 25.0
@@ -34,8 +33,6 @@ REPLIES: Final = {
     Answer.NO_TUNNEL: Reply.HOST_UNREACHABLE,
     None: Reply.GENERAL_FAILURE,
 }
-
-_FINISH_AT_CLOSE: Final = struct.pack("hh" if sys.platform == "win32" else "ii", 0, 0)
 
 
 class SocksClient:
@@ -115,7 +112,7 @@ class SocksClient:
         """Let the client read what it was told."""
         with contextlib.suppress(OSError):
             # The listener, or the worker, had it reset at its close.
-            self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _FINISH_AT_CLOSE)
+            finish_at_close(self._sock)
             self._sock.shutdown(socket.SHUT_WR)
             async with asyncio.timeout(FAREWELL_TIMEOUT):
                 for _ in range(MAX_FAREWELL_BYTES // 4096):
