@@ -104,17 +104,24 @@ def show_start(look: Look) -> int:
     else:
         status = _tell_each(look)
     say(client_summary(status))
-    if (example := _example(status)) is not None:
+    for example in _examples(status):
         say(example)
     return EXIT_OK if status.servers and all(server.pool_up for server in status.servers) else EXIT_DEGRADED
 
 
-def _example(status: ClientStatus) -> str | None:
-    """How to use it, with a server that is there."""
-    up = [server for server in status.servers if server.pool_up and server.fake_ip]
-    if status.transparent is None or status.transparent.state != "up" or not up:
-        return None
-    return f"reach a server by its fake ip: ssh user@{up[0].fake_ip}"
+def _examples(status: ClientStatus) -> list[str]:
+    """How to use it, with a server that is there. What a script does not need is told on a terminal only."""
+    up = [server for server in status.servers if server.pool_up]
+    if not up:
+        return []
+    name, lines = up[0].name, []
+    if status.transparent is not None and status.transparent.state == "up" and up[0].fake_ip:
+        lines.append(f"reach a server by its fake ip: ssh user@{up[0].fake_ip}")
+    elif is_terminal():
+        lines.append(f"reach a server: hyperion-client ssh-config --write, then ssh {name}")
+    if status.socks and is_terminal():
+        lines.append(f"through SOCKS: curl --proxy socks5h://{status.socks[0]} http://{name}:PORT/")
+    return lines
 
 
 def is_settled(status: ClientStatus) -> bool:

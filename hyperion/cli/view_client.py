@@ -4,7 +4,8 @@ Knows words, order and what an operator should do next. Refuses to know where th
 go. The first line is the original's.
 """
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping, Sequence
 
 from hyperion.cli import units
 from hyperion.cli.style import Line, Piece, Tone, columns, piece
@@ -17,6 +18,13 @@ HEADER = ("name", "state", "fake ip", "pool", "rtt", "streams", "in", "out", "fo
 #: Columns that a narrow terminal shows in any case.
 KEPT = 5
 
+#: As many servers with the same reason are told together, below the table; fewer are told each below its row.
+MANY = 4
+#: Names that a line lists before the rest is only counted.
+SHOWN_NAMES = 6
+
+_NUMBER = re.compile(r"(\d+)")
+
 
 def client_lines(status: ClientStatus, *, width: int | None = None, verbose: bool = False) -> list[Line]:
     """All of it. ``width``: columns of the terminal; ``verbose``: also forwards and the servers' own words."""
@@ -27,12 +35,48 @@ def client_lines(status: ClientStatus, *, width: int | None = None, verbose: boo
     if status.socks:
         lines.append([piece(f"SOCKS at {', '.join(status.socks)}")])
     if status.servers:
-        rows = [_row(server, status.at) for server in status.servers]
+        together = {} if verbose else _told_together(status.servers)
+        rows = [_row(server, status.at, with_reason=_is_in(server, together)) for server in status.servers]
         table = columns(HEADER, rows, limit=width, keep=KEPT)
         lines += [[], table[0]]
         for row, server in zip(table[1:], status.servers, strict=True):
-            lines += [row, *_notes(server, status.at, verbose=verbose)]
+            lines += [row] if _is_in(server, together) else [row, *_notes(server, status.at, verbose=verbose)]
+        for reason, servers in together.items():
+            lines += [[], *_group_notes(reason, servers, status.at)]
     return lines
+
+
+def _told_together(servers: Sequence[TunnelLine]) -> dict[str, list[TunnelLine]]:
+    """Reasons that many servers share: told once, for one of them, so that the table stays a table."""
+    reasons: dict[str, list[TunnelLine]] = {}
+    for server in servers:
+        if server.reason is not None and server.state != "up":
+            reasons.setdefault(server.reason, []).append(server)
+    return {reason: found for reason, found in reasons.items() if len(found) >= MANY}
+
+
+def _is_in(server: TunnelLine, together: Mapping[str, object]) -> bool:
+    return server.state != "up" and server.reason in together
+
+
+def _group_notes(reason: str, servers: Sequence[TunnelLine], now: float | None) -> list[Line]:
+    first = servers[0]
+    lines: list[Line] = [[piece(f"{len(servers)} servers, {reason}: {_names(servers)}", "warn")]]
+    lines += [[piece(f"    {first.name}: {first.message}{_next_try(first, now)}", "warn")]] if first.message else []
+    lines += [[piece(f"    hint: {first.hint}")]] if first.hint is not None else []
+    return [*lines, [piece(f"    next: hyperion-client doctor {first.name}")]]
+
+
+def _names(servers: Iterable[TunnelLine]) -> str:
+    """As people count: node2 before node10; many are cut."""
+    names = sorted((server.name for server in servers), key=_as_counted)
+    more = len(names) - SHOWN_NAMES
+    return ", ".join(names[:SHOWN_NAMES]) + (f" and {more} more" if more > 0 else "")
+
+
+def _as_counted(name: str) -> list[tuple[str, int]]:
+    parts = _NUMBER.split(name)
+    return [(text, int(number or 0)) for text, number in zip(parts[::2], [*parts[1::2], ""], strict=True)]
 
 
 def client_summary(status: ClientStatus) -> str:
@@ -45,10 +89,10 @@ def client_summary(status: ClientStatus) -> str:
 
 
 def _by_reason(servers: list[TunnelLine]) -> str:
-    reasons: dict[str, list[str]] = {}
+    reasons: dict[str, list[TunnelLine]] = {}
     for server in servers:
-        reasons.setdefault(server.reason or server.state, []).append(server.name)
-    return "; ".join(f"{reason}: {', '.join(sorted(names))}" for reason, names in sorted(reasons.items()))
+        reasons.setdefault(server.reason or server.state, []).append(server)
+    return "; ".join(f"{reason}: {_names(found)}" for reason, found in sorted(reasons.items()))
 
 
 def _first(status: ClientStatus) -> Line:
@@ -76,12 +120,13 @@ def _transparent(status: ClientStatus) -> Line:
     return [piece(f"tun device {mode.device} at {mode.address}{reason}", tone)]
 
 
-def _row(server: TunnelLine, now: float | None) -> list[Piece]:
+def _row(server: TunnelLine, now: float | None, *, with_reason: bool) -> list[Piece]:
+    state = f"{server.state}: {server.reason}" if with_reason else server.state
     age = None if server.since is None or now is None else now - server.since
     far = server.skew_ms is not None and abs(server.skew_ms) > SKEW_WARNING_MS
     return [
         piece(server.name, "bold" if server.state != "up" else ""),
-        piece(server.state, _TONES.get(server.state, "warn")),
+        piece(state, _TONES.get(server.state, "warn")),
         piece(server.fake_ip or units.NOTHING),
         piece(f"{server.pool_up}/{server.pool_size}"),
         piece(units.milliseconds(server.round_trip_ms)),

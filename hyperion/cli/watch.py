@@ -58,7 +58,7 @@ def watch_terminal(
                 lines = [_note(str(error))]
             clock = time.strftime("%H:%M:%S", time.localtime())
             footer = _note(f"{clock}, every {interval:g} s; Ctrl-C ends this")
-            live.update(text_of([*lines, [], footer]), refresh=True)
+            live.update(text_of([*fitting(lines, console.height - 2), [], footer]), refresh=True)
             time.sleep(interval)
     return 0
 
@@ -75,10 +75,20 @@ def watch_until(
     with Live(console=console, transient=True, auto_refresh=False, vertical_overflow="crop") as live:
         while True:
             status = look()
-            live.update(text_of(render(status, console.width)), refresh=True)
+            # One row less than there are: a picture as high as the screen cannot be taken away again.
+            lines = fitting(render(status, console.width), console.height - 1)
+            live.update(text_of(lines), refresh=True)
             if done(status) or time.monotonic() >= deadline:
                 return status
             time.sleep(LOOK_SECONDS)
+
+
+def fitting(lines: Sequence[Line], height: int) -> list[Line]:
+    """As many as the screen has rows for; the last one says how many are missing."""
+    if len(lines) <= height:
+        return list(lines)
+    shown = max(height - 1, 0)
+    return [*lines[:shown], _note(f"and {len(lines) - shown} more lines: enlarge the window, or name some servers")]
 
 
 def _note(text: str) -> Line:

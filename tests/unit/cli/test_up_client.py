@@ -104,3 +104,15 @@ def test_an_unknown_server_is_told_before_anybody_is_asked(path: Path, monkeypat
     monkeypatch.setattr(module, "terminal_prompt", lambda: lambda question: pytest.fail(f"it asked: {question}"))
     with pytest.raises(UsageError, match="no server web2"):
         run_up_client(UpOptions(program="client", config_file=None), ["db1", "web2"])
+
+
+def test_how_to_use_it_without_a_device(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    server = TunnelLine(name="a", address="x:1", state="up", fake_ip="10.99.0.10", pool_up=1, pool_size=1)
+    running = ClientStatus(state="up", pid=17, servers=[server], socks=["127.0.0.1:1080"])
+    assert module._examples(running) == []
+    monkeypatch.setattr(module, "is_terminal", lambda: True)
+    assert module._examples(running) == [
+        "reach a server: hyperion-client ssh-config --write, then ssh a",
+        "through SOCKS: curl --proxy socks5h://127.0.0.1:1080 http://a:PORT/",
+    ]
+    assert module._examples(status(line("a", "down"))) == []

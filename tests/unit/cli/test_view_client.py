@@ -105,3 +105,49 @@ def test_the_summary_groups_by_reason() -> None:
     third = TunnelLine(name="gw", address="x:1", state="starting", pool_size=2)
     assert client_summary(status(DOWN, other, third, UP)) == "1 up, 3 down (refused: db3, web9; starting: gw)"
     assert client_summary(status(UP)) == "1 up"
+
+
+def many(count: int, reason: str = "refused") -> list[TunnelLine]:
+    return [
+        TunnelLine(
+            name=f"node{number}",
+            address=f"192.0.2.{number}:8443",
+            state="down",
+            reason=reason,
+            message=f"{reason} by 192.0.2.{number}:8443",
+            hint="is it running?",
+            pool_size=2,
+        )
+        for number in range(1, count + 1)
+    ]
+
+
+def test_many_with_one_reason_are_told_together() -> None:
+    """Each keeps its row; the words stand once."""
+    lines = text(client_lines(status(*many(12), UP)))
+    assert len(lines) == 4 + 1 + 13 + 1 + 4
+    assert lines[5].startswith("node1   down: refused  -")
+    assert lines[-5:] == [
+        "",
+        "12 servers, refused: node1, node2, node3, node4, node5, node6 and 6 more",
+        "    node1: refused by 192.0.2.1:8443",
+        "    hint: is it running?",
+        "    next: hyperion-client doctor node1",
+    ]
+
+
+def test_a_few_are_told_each() -> None:
+    lines = text(client_lines(status(*many(3), *many(4, "knock-unanswered"))))
+    assert sum(line == "    hint: is it running?" for line in lines) == 3 + 1
+    assert sum("down: knock-unanswered" in line for line in lines) == 4
+    assert sum(line.startswith("    next: ") for line in text(client_lines(status(*many(9)), verbose=True))) == 9
+
+
+def test_names_are_in_the_order_of_their_numbers() -> None:
+    assert client_summary(status(*reversed(many(12)), UP)) == (
+        "1 up, 12 down (refused: node1, node2, node3, node4, node5, node6 and 6 more)"
+    )
+    names = [
+        TunnelLine(name=name, address="x:1", state="down", reason="r") for name in ("10", "9b2", "a", "9b10", "\u0662")
+    ]
+    assert client_summary(status(*names)) == "0 up, 5 down (r: \u0662, 9b2, 9b10, 10, a)"

@@ -39,3 +39,12 @@ def test_the_screen_shows_each_look_and_goes_on_after_a_failed_one(monkeypatch: 
 def test_no_color(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_COLOR", "1")
     assert watch.make_console().no_color
+
+
+def test_a_low_screen_says_what_it_does_not_show() -> None:
+    lines = [[piece(str(number))] for number in range(10)]
+    assert watch.fitting(lines, 10) == lines
+    assert (
+        watch.text_of(watch.fitting(lines, 4)).plain
+        == "0\n1\n2\nand 7 more lines: enlarge the window, or name some servers"
+    )
