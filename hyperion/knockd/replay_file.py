@@ -7,10 +7,10 @@ Written before the gate opens, with plain ``write``: the page cache survives any
 nothing ``window`` seconds after it was sealed, which is less than a power cut takes. (``fdatasync`` would cost 0.2 ms
 to 20 ms of a knock's way, by the disk.) Memory that cannot be read back is made up for by refusing old knocks:
 
-* no file, or one that ends inside a record (its knock opened nothing: the record comes first): knocks sealed before
-  this start are refused;
-* anything else that is wrong: a lost knock may also have been sealed by a clock ahead of ours, so for ``window``
-  seconds nobody gets in.
+* no file at a first start, or one that ends inside a record (its knock opened nothing: the record comes first): knocks
+  sealed before this start are refused;
+* no file where a predecessor of a moment ago must have left one, or anything else that is wrong: a lost knock may also
+  have been sealed by a clock ahead of ours, so for ``window`` seconds nobody gets in.
 
 Format: ``HYPR`` and a version byte, then records: length u16, CRC-32 u32, both big-endian, and msgpack of
 ``Remembered`` or of a pair: the end of life up to which memory was dropped, and the window that was counted with.
@@ -39,6 +39,7 @@ MAX_FILE_BYTES = 2 * MAX_NONCES * 256
 
 #: What can be wrong with a file; the words go into logs.
 MISSING = "missing"
+LOST = "lost"
 CUT_SHORT = "cut-short"
 CORRUPT = "corrupt"
 UNREADABLE = "unreadable"
@@ -79,12 +80,15 @@ class ReplayFile:
         self._size = 0
         self._large = MIN_LARGE_BYTES
 
-    def load(self, now: int, window: int) -> ReplayState:
+    def load(self, now: int, window: int, *, expected: bool = False) -> ReplayState:
         """What predecessors remembered, with a refusal of old knocks for what cannot be known any more.
 
-        ``now`` is the Unix second of this start, ``window`` the seconds that a knock may be off.
+        ``now`` is the Unix second of this start, ``window`` the seconds that a knock may be off. ``expected``: somebody
+        wrote this file a moment ago, so if it is missing, it was lost.
         """
         state, self.damage = self._read(window)
+        if self.damage == MISSING and expected:
+            self.damage = LOST
         # Knocks sealed up to now + window are all that can have been seen. A limit beyond that is left from a clock
         # that was ahead and set back since, and would lock everybody out until that time comes.
         forgotten = min(state.forgotten_until, now + 2 * state.window)

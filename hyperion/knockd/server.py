@@ -108,7 +108,8 @@ class Knockd:
     async def remember(self) -> None:
         """Take over what predecessors saw. After this, a knock sealed now by a right clock is accepted."""
         start = int(self._clock())
-        self._guard.load(self._memory.load(start, self._config.window), start)
+        known = self._memory.load(start, self._config.window, expected=self._config.successor)
+        self._guard.load(known, start)
         damage = self._memory.damage
         self._rewrite_memory()
         if damage in (MISSING, CUT_SHORT):

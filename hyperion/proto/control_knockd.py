@@ -41,7 +41,7 @@ class KnockdConfig(Message, frozen=True, tag="knockd-config"):
     """First message to knockd. ``window`` and ``ttl`` in seconds; ``table`` and ``set`` are names in nftables.
 
     ``replay_path`` is a file in a runtime directory that knockd may write. ``one_shot``: the first connection uses a
-    grant up.
+    grant up. ``successor``: another one ran with these settings a moment ago, so its replay memory must be there.
     """
 
     knock_key: bytes
@@ -54,6 +54,7 @@ class KnockdConfig(Message, frozen=True, tag="knockd-config"):
     ttl: int
     replay_path: str
     one_shot: bool = False
+    successor: bool = False
     log: LogSettings = msgspec.field(default_factory=LogSettings)
 
     def __repr__(self) -> str:

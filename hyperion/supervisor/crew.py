@@ -105,6 +105,11 @@ class Crew:
         member.spec = spec
         member.send(message)
 
+    def amend(self, spec: Spec) -> None:
+        """The same child; from its next start on it is what ``spec`` says."""
+        if (member := self._place(spec).get(spec.name)) is not None:
+            member.spec = spec
+
     def tell(self, name: str, message: Message) -> None:
         """To the worker of that name, if it is in and runs."""
         if (member := self._members.get(name)) is not None:

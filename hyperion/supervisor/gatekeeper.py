@@ -9,9 +9,11 @@ import socket
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import msgspec
+
 from hyperion.capabilities import NONE, Rights
 from hyperion.config import ServerConfig
-from hyperion.proto.control import LogSettings, Message, SessionOpened
+from hyperion.proto.control import LogSettings, Message, Ready, SessionOpened
 from hyperion.proto.control_knockd import KnockdConfig
 from hyperion.proto.knock import derive_knock_key
 from hyperion.supervisor.crew import Crew
@@ -83,6 +85,9 @@ class Gatekeeper:
         self._runtime = runtime
         self._log = log_settings
         self._crew: Crew | None = None
+        self._config = config
+        #: A knockd of ours has written its replay memory.
+        self._has_memory = False
         self.proofs = Proofs(self._tell, self._runs)
         self.gate = Gate(
             Shutter(sockets),
@@ -119,9 +124,17 @@ class Gatekeeper:
 
     def _spec(self, config: ServerConfig) -> Spec:
         message = knockd_config(config, self._tunnel_port, self._runtime, self._log)
+        if self._has_memory:
+            message = msgspec.structs.replace(message, successor=True)
+        self._config = config
         return Spec(NAME, "hyp-knockd", ENTRY, message, kind=KNOCKD, heard=self._heard, ended=self._ended)
 
     def _heard(self, message: Message) -> None:
+        if isinstance(message, Ready) and not self._has_memory:
+            # It has made its file: one that comes after it and finds none knows that it was lost.
+            self._has_memory = True
+            if self._crew is not None:
+                self._crew.amend(self._spec(self._config))
         self.gate.heard(message)
         self.proofs.heard(message)
 

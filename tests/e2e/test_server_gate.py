@@ -14,7 +14,7 @@ import pytest
 from bench.tunnel import make_key
 from tests.helpers.gate import connect, gets_in, service
 from tests.helpers.gated import ECHO_PORT, PSK_TEXT, Transfer
-from tests.helpers.knockd_process import PORT, SET, TABLE, elements, load_table, status
+from tests.helpers.knockd_process import PORT, SET, TABLE, elements, load_table, send, status
 from tests.helpers.meddling import MEDDLING, Probe
 from tests.helpers.netns import Topology
 from tests.helpers.others import opened_way
@@ -350,3 +350,19 @@ def test_the_gate_closes_behind_the_pool(network: Topology, directory: Path) -> 
         assert running.running
         expired = server.server.wait_events("firewall-expire")
         assert [each["event"]["reason"] for each in expired] == ["revoked"]
+
+
+def test_a_memory_of_knocks_that_was_deleted_shuts_the_gate_for_a_while(network: Topology, server: Special) -> None:
+    """A knock that was heard before it was deleted, of a clock that is ahead, does not open twice."""
+    host = network.server
+    ahead = server.knock(network.attacker, host.ipv4, offset=25)
+    until(lambda: gets_in(network.attacker, host.ipv4))
+    server.shut(network.attacker.ipv4)
+    for memory in server.directory.rglob("knocks"):
+        memory.unlink()
+    os.kill(server.knockd_pid(), signal.SIGKILL)
+    shut = server.server.wait_events("gate-shut", 2)[-1]
+    assert "the replay memory was lost: knocks are refused for 30 s" in shut["error"]["message"]
+    send(network.attacker, host.ipv4, ahead)
+    server.server.wait_events("knock-rejected")
+    assert network.attacker.ipv4 not in elements(host)

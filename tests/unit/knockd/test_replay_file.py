@@ -98,6 +98,22 @@ def test_without_a_file_what_was_sealed_before_the_start_is_refused(tmp_path: Pa
     assert verdict(state, NOW + 1, NOW + 1) is Verdict.ACCEPTED
 
 
+def test_a_file_that_must_be_there_and_is_not_was_lost_and_nobody_gets_in_until_all_is_stale(tmp_path: Path) -> None:
+    with opened(tmp_path / "replay") as file:
+        state = file.load(NOW, WINDOW, expected=True)
+        assert file.damage == "lost"
+    for step in range(-WINDOW, WINDOW + 1):  # all that a clock that is off may have sealed before
+        assert verdict(state, NOW + step, NOW) is Verdict.STALE
+    assert verdict(state, NOW + WINDOW + 1, NOW + WINDOW + 1) is Verdict.ACCEPTED
+
+
+def test_one_that_is_there_as_expected_is_taken_as_it_is(path: Path) -> None:
+    with opened(path) as file:
+        file.rewrite(ReplayState(-1, ()))
+    with opened(path) as file:
+        assert (file.load(NOW, WINDOW, expected=True), file.damage) == (ReplayState(-1, ()), None)
+
+
 def test_a_record_that_was_not_finished_is_left_out(path: Path) -> None:
     whole = path.read_bytes()
     with opened(path) as file:

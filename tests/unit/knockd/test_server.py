@@ -267,6 +267,19 @@ async def test_a_spoilt_memory_keeps_everybody_out_for_a_while_and_says_so(rig: 
         assert rig.hear(rig.knock()) == "accepted"
 
 
+async def test_a_memory_that_was_deleted_under_a_running_server_lets_no_knock_in_twice(rig: Rig) -> None:
+    """Not even that of a clock that was ahead."""
+    ahead = rig.knock(offset=20)
+    assert rig.hear(ahead) == "accepted"
+    Path(rig.config.replay_path).unlink()
+    rig.config = msgspec.structs.replace(rig.config, successor=True)
+    await rig.start()
+    for _ in range(2 * 30):
+        assert rig.hear(ahead) == "stale"
+        rig.now += 1
+    assert rig.hear(rig.knock()) == "accepted"
+
+
 async def test_nothing_is_said_until_the_table_was_looked_at(rig: Rig) -> None:
     async with running(rig):
         await asyncio.sleep(0.05)

@@ -11,6 +11,7 @@ from hyperion.proto.admins import AdminRule, Roster
 from hyperion.proto.control import (
     ClientWorkerConfig,
     Drain,
+    Fault,
     KnockOrder,
     LogSettings,
     Message,
@@ -173,6 +174,25 @@ async def test_a_poll_is_answered_at_once(launcher: Launcher, logged: Logged) ->
 def helper(table: str = "t", **more: Any) -> Spec:
     config = KnockdConfig(bytes(32), bytes(32), 1, 1, 30, table, "s", 60, "/nonexistent")
     return Spec("knockd", "hyp-knockd", "tests.helpers.fake_helper", config, kind=KNOCKD, **more)
+
+
+async def test_what_is_amended_holds_from_the_next_start_on(launcher: Launcher, logged: Logged) -> None:
+    heard: asyncio.Queue[Message] = asyncio.Queue()
+    crew = Crew(launcher, Timing(), lambda: None)
+    crew.add(spec("a", "obedient"))
+    crew.add(helper(heard=heard.put_nowait))
+    crew.amend(spec("b", "obedient"))  # nobody of that name is in
+    await asyncio.wait_for(crew.ready(), 20)
+    ready = await heard.get()
+    assert isinstance(ready, Ready)
+    crew.amend(helper("refused", heard=heard.put_nowait))
+    crew.tell_helper("knockd", Revoke("still there"))
+    while await asyncio.wait_for(heard.get(), 20) != Admitted("still there", 0):
+        pass
+    os.kill(ready.pid, signal.SIGKILL)
+    assert await asyncio.wait_for(heard.get(), 20) == Fault("it may not", 77)
+    crew.kill()
+    await ended(crew)
 
 
 async def test_a_helper_is_heard_told_and_started_again(launcher: Launcher, logged: Logged) -> None:

@@ -4,11 +4,12 @@ import socket
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from hyperion.capabilities import Capability
 from hyperion.config import FirewallSettings, KnockSettings, ServerConfig
-from hyperion.proto.control import Heartbeat, LogSettings, Message, SessionOpened
+from hyperion.proto.control import Heartbeat, LogSettings, Message, Ready, SessionOpened
 from hyperion.proto.control_knockd import Admitted, GateState, Held, Hold, KnockdConfig, Revoke
 from hyperion.proto.knock import derive_knock_key
 from hyperion.proto.operator import HoldGuardRequest, ProofRequest
@@ -46,6 +47,9 @@ class FakeCrew:
 
     async def replace_helper(self, spec: Spec) -> None:
         self.specs.append(spec)
+
+    def amend(self, spec: Spec) -> None:
+        self.specs[-1] = spec
 
     def has_helper(self, name: str) -> bool:
         return name == "knockd" and bool(self.specs)
@@ -191,3 +195,19 @@ async def test_other_changes_are_no_business_of_knockd(rig: Rig, config: ServerC
     assert await rig.keeper.reload(config, new) == ["firewall.close_behind"]
     assert not rig.keeper.gate.close_behind
     assert len(rig.crew.specs) == 1
+
+
+async def test_a_successor_is_told_that_there_must_be_a_memory(rig: Rig, config: ServerConfig) -> None:
+    (spec,) = rig.crew.specs
+    assert isinstance(spec.config, KnockdConfig)
+    assert not spec.config.successor
+    assert spec.heard is not None
+    spec.heard(Ready(1))
+    (amended,) = rig.crew.specs
+    assert amended.config == msgspec.structs.replace(spec.config, successor=True)
+    assert (amended.name, amended.heard, amended.ended) == (spec.name, spec.heard, spec.ended)
+    changed = dataclasses.replace(config, firewall=FirewallSettings("table", "set", 46))
+    await rig.keeper.reload(config, changed)
+    last = rig.crew.specs[-1].config
+    assert isinstance(last, KnockdConfig)
+    assert (last.ttl, last.successor) == (46, True)
