@@ -22,6 +22,7 @@ import msgspec
 
 from hyperion.config import Secrets
 from hyperion.errors import ChildError, HyperionError, InternalError, error_class, of_the_system
+from hyperion.service_user import ServiceUser
 
 #: Longest message on the descriptor, bytes: a few hundred variables with a PSK each.
 MAX_LAUNCH_BYTES = 64 * 1024
@@ -54,10 +55,12 @@ class LaunchOrder(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Launched(msgspec.Struct, frozen=True, tag="launched"):
-    """From the daemon: it serves. ``listen``: where."""
+    """From the daemon: it serves. ``listen``: where; ``user``: whom root became; ``warning``: what would be better."""
 
     pid: int
     listen: list[str]
+    user: str | None = None
+    warning: str | None = None
 
 
 class LaunchFailed(msgspec.Struct, frozen=True, tag="failed"):
@@ -80,9 +83,10 @@ class Launch:
         except (OSError, EOFError, msgspec.DecodeError):
             raise InternalError("--launch-fd is for up only") from None
 
-    def ready(self, listen: Sequence[str]) -> None:
-        """It serves."""
-        self._answer(Launched(os.getpid(), list(listen)))
+    def ready(self, listen: Sequence[str], user: ServiceUser | None = None) -> None:
+        """It serves, as ``user`` if root started it."""
+        who = (None, None) if user is None else (user.name, user.warning)
+        self._answer(Launched(os.getpid(), list(listen), *who))
 
     @contextlib.contextmanager
     def reporting(self) -> Iterator[None]:

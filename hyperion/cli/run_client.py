@@ -83,11 +83,12 @@ def run_client(
         # Who asked for it to be up wants it also for nc and for SOCKS.
         if not (config.forwards or config.socks or tun or start.desk.required):
             raise _nothing_to_do(path)
+        service_user = _who(user, path, start.runtime, tun=tun)
         options = ClientOptions(
             drain_timeout=drain_timeout,
             log=LogSettings(log_format, log_level, start.log_path),
             reload=load,
-            announce=lambda made: _announce(start, made),
+            announce=lambda made: _announce(start, made, service_user),
             announce_socks=None if start.is_daemon else show_socks,
             runtime=start.runtime,
             desk=start.desk,
@@ -95,7 +96,7 @@ def run_client(
             transparent=plan if tun else None,
             hosts=hosts,
             mark=None if tun else mark_needed(config.servers),
-            user=_who(user, path, start.runtime, tun=tun),
+            user=service_user,
         )
         return _serve_logged(config, options, serve)
 
@@ -104,8 +105,8 @@ def _nothing_to_do(path: Path) -> UsageError:
     return UsageError("nothing to forward", hint=f"add a [[forward]] to {path}, or -L 8080:SERVER:80, or -D 1080")
 
 
-def _announce(start: Start, forwards: list[tuple[str, str, int]]) -> None:
-    start.ready([local for local, _, _ in forwards])
+def _announce(start: Start, forwards: list[tuple[str, str, int]], user: ServiceUser | None) -> None:
+    start.ready([local for local, _, _ in forwards], user)
     if not start.is_daemon:
         show_forwards(forwards)
 

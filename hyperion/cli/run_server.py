@@ -79,7 +79,7 @@ def _run(
         drain_timeout=drain_timeout,
         log=log_settings,
         reload=lambda: load_server_config(path, start.secrets),
-        announce=lambda address: start.ready([str(address)]),
+        announce=lambda address: start.ready([str(address)], service_user),
         desk=start.desk,
         log_path=start.log_path,
         user=service_user,

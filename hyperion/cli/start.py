@@ -14,6 +14,7 @@ from hyperion.cli.loading import terminal_prompt
 from hyperion.config import Secrets
 from hyperion.errors import BadKeyError, UsageError
 from hyperion.paths import Program, runtime_directory
+from hyperion.service_user import ServiceUser
 from hyperion.supervisor.desk import DeskPlace
 
 #: Longest line read from ``--passphrase-fd``, bytes.
@@ -54,10 +55,10 @@ class Start:
         if restart is not None:
             restart(self.secrets, self.runtime)
 
-    def ready(self, listen: Sequence[str]) -> None:
-        """It serves."""
+    def ready(self, listen: Sequence[str], user: ServiceUser | None = None) -> None:
+        """It serves, as ``user`` if root started it."""
         if self._launch is not None:
-            self._launch.ready(listen)
+            self._launch.ready(listen, user)
 
     @contextmanager
     def reporting(self) -> Iterator[None]:

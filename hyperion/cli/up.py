@@ -77,6 +77,14 @@ def start_daemon(options: UpOptions, path: Path, secrets: Secrets) -> tuple[Laun
         os.close(fd)
 
 
+def who_serves(launched: Launched) -> list[tuple[str, str]]:
+    """Lines of a banner, each with its name: whom root became, and what would be better. None if root is not here."""
+    if launched.user is None:
+        return []
+    warning = [] if launched.warning is None else [("warning", launched.warning)]
+    return [("user", launched.user), *warning]
+
+
 def show_plan(options: UpOptions, path: Path) -> int:
     """What ``up`` would do."""
     say(f"would start {options.title} run --config {path.absolute()} {' '.join(options.arguments)}".rstrip())

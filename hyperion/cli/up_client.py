@@ -16,7 +16,7 @@ from hyperion.cli.start import read_passphrase
 from hyperion.cli.status import EXIT_DEGRADED, EXIT_OK, fetch, print_lines
 from hyperion.cli.style import is_terminal, terminal_width
 from hyperion.cli.transparent_mode import obstacle
-from hyperion.cli.up import UpOptions, refuse_if_up, responsible_unit, show_plan, start_daemon
+from hyperion.cli.up import UpOptions, refuse_if_up, responsible_unit, show_plan, start_daemon, who_serves
 from hyperion.cli.view_client import client_lines, client_summary
 from hyperion.config import ClientConfig, Secrets
 from hyperion.config.keyfile import trust_user
@@ -86,6 +86,7 @@ def banner(
         f"hyperion up (pid {launched.pid}).",
         f"  servers: {len(config.servers)}, {units.count(len(launched.listen), 'forward')}",
         *off,
+        *(f"  {f'{name}:':8} {text}" for name, text in who_serves(launched)),
         f"  log:     {log_path}",
         "  status:  hyperion-client status",
         "  stop:    hyperion-client down",

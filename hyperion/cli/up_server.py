@@ -13,7 +13,7 @@ from hyperion.cli.output import say
 from hyperion.cli.start import read_passphrase
 from hyperion.cli.status import EXIT_OK, exit_code, fetch, print_lines
 from hyperion.cli.style import piece
-from hyperion.cli.up import UpOptions, refuse_if_up, responsible_unit, show_plan, start_daemon
+from hyperion.cli.up import UpOptions, refuse_if_up, responsible_unit, show_plan, start_daemon, who_serves
 from hyperion.cli.view_server import gate_advice
 from hyperion.config import Secrets, ServerConfig
 from hyperion.config.keyfile import trust_user
@@ -78,6 +78,7 @@ def banner(config: ServerConfig, launched: Launched, log_path: Path) -> list[str
     return [
         *lines,
         f"  egress: {egress}",
+        *(f"  {f'{name}:':7} {text}" for name, text in who_serves(launched)),
         f"  log:    {log_path}",
         "  status: hyperion-server status",
         "  stop:   hyperion-server down",

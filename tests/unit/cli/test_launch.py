@@ -22,6 +22,7 @@ from hyperion.cli.launch import (
 )
 from hyperion.config import Secrets
 from hyperion.errors import ChildError, ConfigError, ConfigMissingError, InternalError
+from hyperion.service_user import ServiceUser
 from tests.helpers.config_files import PASSPHRASE, server_text
 
 ORDER = LaunchOrder(secrets={"variables": {"V": PASSPHRASE}, "answers": {}}, runtime="/run/x", log_path="/l")
@@ -58,6 +59,14 @@ def test_ready_is_said_once() -> None:
             side.ready(["127.0.0.1:8443"])
             side.ready(["again"])
         assert received(ours) == Launched(os.getpid(), ["127.0.0.1:8443"])
+
+
+def test_up_hears_whom_root_became() -> None:
+    side, ours = daemon_side()
+    with ours:
+        with side.reporting():
+            side.ready([], ServiceUser("nobody", 7, 7, (7,), "make a user"))
+        assert received(ours) == Launched(os.getpid(), [], "nobody", "make a user")
 
 
 def test_what_fails_before_it_is_ready_is_told() -> None:

@@ -81,6 +81,11 @@ def test_the_banner_and_no_waiting(
         "  status:  hyperion-client status",
         "  stop:    hyperion-client down",
     ]
+    launched = Launched(17, [], "nobody", "make a user")
+    monkeypatch.setattr(module, "start_daemon", lambda *_: (launched, Path("/l")))
+    assert run_up_client(UpOptions(program="client", config_file=None), [], wait=False) == 0
+    assert capsys.readouterr().out.splitlines()[2:5] == ["  user:    nobody", "  warning: make a user", "  log:     /l"]
+    monkeypatch.setattr(module, "start_daemon", lambda *_: (Launched(17, ["127.0.0.1:2201"]), Path("/l")))
     assert run_up_client(UpOptions(program="client", config_file=None), ["db1"], wait=False) == 0
     assert "  servers: 1, 1 forward" in capsys.readouterr().out
 

@@ -38,6 +38,8 @@ def test_the_banner(path: Path) -> None:
     lines = banner(gated, Launched(17, []), Path("/l"))
     assert "  knock:  enabled on udp/8443; the tunnel port answers only who has knocked" in lines
     assert "  egress: deny-all (no ports allowed yet)" in lines
+    lines = banner(gated, Launched(17, [], "nobody", "make a user"), Path("/l"))
+    assert lines[5:8] == ["  user:   nobody", "  warning: make a user", "  log:    /l"]
 
 
 def test_faults_are_found_before_anything_is_started(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
