@@ -1,7 +1,9 @@
 """Networks and programs that several files of tests ask for. A file that needs another of that name makes its own."""
 
 import contextlib
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -47,6 +49,14 @@ def _empty(nft: Inside) -> Iterator[Inside]:
     nft.load("flush ruleset")
     yield nft
     nft.load("flush ruleset")
+
+
+@pytest.fixture
+def directory() -> Iterator[Path]:
+    """Where other users get through to."""
+    with tempfile.TemporaryDirectory(prefix="hyp") as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
 
 
 @pytest.fixture(scope="module")

@@ -22,23 +22,16 @@ pytestmark = [pytest.mark.root, pytest.mark.needs("ip", "nft"), pytest.mark.time
 @pytest.fixture(scope="module")
 def running(network: Topology, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Whole]:
     with whole(network, tmp_path_factory.mktemp("w")) as made:
-        until(lambda: _opens(made), 20)
+        until(made.opens, 20)
         yield made
 
 
 @pytest.fixture
 def server(running: Whole) -> Whole:
     """Nobody is in."""
-    until(lambda: _opens(running), 20)  # what an earlier test killed is back
+    until(running.opens, 20)  # what an earlier test killed is back
     running.shut()
     return running
-
-
-def _opens(server: Whole) -> bool:
-    """Whether a knock is heard by now: the gate is ready a moment after the service has started."""
-    server.knock(server.network.admin, server.network.server.ipv4)
-    time.sleep(0.05)
-    return server.network.admin.ipv4 in elements(server.network.server)
 
 
 @pytest.mark.parametrize("version", [4, 6])
@@ -75,7 +68,7 @@ def test_no_knock_is_taken_twice_over_a_kill(server: Whole, network: Topology, k
         until(lambda: network.admin.ipv4 in elements(network.server))
         os.kill(server.knockd_pid(), signal.SIGKILL)
         server.shut()
-        until(lambda: _opens(server), 5)  # it is back
+        until(server.opens, 5)  # it is back
         send(network.attacker, target, seen)
         time.sleep(0.2)
         assert network.attacker.ipv4 not in elements(network.server)
@@ -84,7 +77,7 @@ def test_no_knock_is_taken_twice_over_a_kill(server: Whole, network: Topology, k
 
 def test_one_connection_for_each_knock(tmp_path: Path) -> None:
     with topology() as network, whole(network, tmp_path, one_shot=True) as server:
-        until(lambda: _opens(server), 20)
+        until(server.opens, 20)
         running, port = server.client(network.admin, network.server.ipv4)
         assert not gets_in(network.admin, network.server.ipv4) or not gets_in(network.admin, network.server.ipv4)
         with network.admin.socket(socket.AF_INET, socket.SOCK_STREAM) as client:

@@ -6,7 +6,6 @@ import re
 import signal
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
@@ -40,14 +39,6 @@ FAKE_MODE = {
     "hyp-web1": 0,
 }
 REAL_MODE = {"hyperion-client": NET_ADMIN, "python": 0, "hyp-tund": 0, "hyp-rules": NET_ADMIN, "hyp-web1": 0}
-
-
-@pytest.fixture
-def directory() -> Iterator[Path]:
-    """Where other users get through to."""
-    with tempfile.TemporaryDirectory(prefix="hyp") as name:
-        Path(name).chmod(0o755)
-        yield Path(name)
 
 
 @contextlib.contextmanager

@@ -28,15 +28,7 @@ def digest(data: bytes) -> str:
 
 def echoed(stream: PeerStream, data: bytes) -> bytes:
     """Sends all and half-closes, while reading to the end."""
-
-    def send() -> None:
-        stream.write(data)
-        stream.finish()
-
-    writer = threading.Thread(target=send)
-    writer.start()
-    answer = stream.read_all()
-    writer.join()
+    answer = stream.exchange(data)
     assert not stream.was_reset
     return answer
 

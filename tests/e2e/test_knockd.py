@@ -34,10 +34,11 @@ PROMPT_SECONDS = 2.0
 
 
 @pytest.fixture
-def network() -> Iterator[Topology]:
-    with topology() as made:
-        load_table(made.server)
-        yield made
+def network(network: Topology) -> Iterator[Topology]:
+    """With the gate's table on the server."""
+    load_table(network.server)
+    yield network
+    network.server.run("nft", "flush", "ruleset")
 
 
 @pytest.fixture

@@ -77,6 +77,30 @@ def answer_with_digest(sock: socket.socket) -> None:
     sock.sendall(total.hexdigest().encode())
 
 
+def stall(sock: socket.socket) -> None:
+    sock.sendall(b"the first half")
+    sock.recv(1)
+
+
+@contextlib.contextmanager
+def halfway(product: Product, port: int) -> Iterator["subprocess.Popen[bytes]"]:
+    """An ``nc`` that has got what ``stall`` sends, and waits for more."""
+    command = [*NC, "web1", str(port)]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, env=environment(product)) as process:
+        assert process.stdout is not None
+        assert process.stdout.read(14) == b"the first half"
+        yield process
+
+
+def ended(process: "subprocess.Popen[bytes]") -> tuple[int, bytes, bytes]:
+    """Its exit code and what else it said. (``communicate`` would end its input first.)"""
+    status = process.wait(30)
+    assert process.stdout is not None
+    assert process.stderr is not None
+    return status, process.stdout.read(), process.stderr.read()
+
+
 def send_much(sock: socket.socket) -> None:
     sock.sendall(MUCH)
 
@@ -288,45 +312,25 @@ def test_a_gate_that_stays_shut(way: str) -> None:
 @each_way
 def test_a_connection_that_is_lost_is_no_clean_end(way: str) -> None:
     """What came is handed on, and the exit code says that it may not be all."""
-
-    def stall(sock: socket.socket) -> None:
-        sock.sendall(b"the first half")
-        sock.recv(1)
-
     with service(stall) as port, installed([port], way) as (product, server):
-        command = [*NC, "web1", str(port)]
-        with subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment(product)
-        ) as process:
-            assert process.stdout is not None
-            assert process.stderr is not None
-            assert process.stdout.read(14) == b"the first half"
+        with halfway(product, port) as process:
             server.program.send(signal.SIGINT)
-            assert process.wait(30) == 75
-            assert process.stdout.read() == b""
-            assert b"was lost" in process.stderr.read()
+            status, out, err = ended(process)
+            assert (status, out) == (75, b"")
+            assert b"was lost" in err
         assert server.program.wait() == 130
 
 
 def test_a_worker_that_is_killed_is_no_clean_end() -> None:
-    def stall(sock: socket.socket) -> None:
-        sock.sendall(b"the first half")
-        sock.recv(1)
-
     with service(stall) as port, Product() as product:
         server = product.server([port])
         running = product.run("client", client_file(product, server), ["-L", f"web1:{port}"])
         running.wait_events("tunnel-up")
-        command = [*NC, "web1", str(port)]
-        with subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment(product)
-        ) as process:
-            assert process.stdout is not None
-            assert process.stderr is not None
-            assert process.stdout.read(14) == b"the first half"
+        with halfway(product, port) as process:
             os.kill(worker_pid(running, "web1"), signal.SIGKILL)
-            assert process.wait(30) == 75
-            assert b"the client's worker for web1 ended" in process.stderr.read()
+            status, _, err = ended(process)
+            assert status == 75
+            assert b"the client's worker for web1 ended" in err
         running.wait_events("worker-started", 2)
         running.wait_events("tunnel-up", 3)
         with service(answer_with_digest):

@@ -24,7 +24,7 @@ from scapy.packet import Packet, Padding, Raw
 
 from hyperion.proto.control_knockd import Admitted, GateState
 from tests.helpers.knockd_process import PORT, KnockdProcess, elements, knock, load_table, send
-from tests.helpers.netns import Topology, topology
+from tests.helpers.netns import Topology
 
 pytestmark = [pytest.mark.root, pytest.mark.needs("ip", "nft")]
 
@@ -130,10 +130,11 @@ WRONG6: dict[str, Make] = {
 
 
 @pytest.fixture
-def network() -> Iterator[Topology]:
-    with topology() as made:
-        load_table(made.server)
-        yield made
+def network(network: Topology) -> Iterator[Topology]:
+    """With the gate's table on the server."""
+    load_table(network.server)
+    yield network
+    network.server.run("nft", "flush", "ruleset")
 
 
 def test_only_whole_and_right_frames_open(network: Topology, tmp_path: Path) -> None:

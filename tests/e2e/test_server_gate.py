@@ -4,7 +4,6 @@ import contextlib
 import os
 import signal
 import sys
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -28,14 +27,6 @@ CAPABILITIES = ("CapPrm", "CapEff", "CapBnd", "CapAmb")
 #: What the issue allows.
 MAX_EXPOSURE_SECONDS = 0.2
 MAX_AWAY_SECONDS = 2.0
-
-
-@pytest.fixture
-def directory() -> Iterator[Path]:
-    """Where other users get through to."""
-    with tempfile.TemporaryDirectory(prefix="hyp") as name:
-        Path(name).chmod(0o755)
-        yield Path(name)
 
 
 @contextlib.contextmanager

@@ -13,7 +13,7 @@ from hyperion.firewall.ruleset import Ruleset, ruleset_text
 from hyperion.firewall.snapshot import comparable
 from tests.helpers.gate import Inside, gets_in
 from tests.helpers.gated import Whole, whole
-from tests.helpers.knockd_process import PORT, SET, TABLE, elements
+from tests.helpers.knockd_process import PORT, SET, TABLE
 from tests.helpers.netns import Topology
 from tests.helpers.trials import SERVER, Applying
 from tests.helpers.waiting import until
@@ -27,15 +27,8 @@ RULES = Ruleset(PORT, table=TABLE, set=SET)
 def server(network: Topology, nft: Inside, tmp_path: Path) -> Iterator[Whole]:
     """Behind its gate, as it would be after an earlier apply."""
     with whole(network, tmp_path) as made:
-        until(lambda: gate_is_ok(made))
+        until(made.opens)
         yield made
-
-
-def gate_is_ok(server: Whole) -> bool:
-    """Whether its knockd guards the table: it puts back what somebody takes out."""
-    server.knock(server.network.admin, server.network.server.ipv4)
-    time.sleep(0.05)
-    return server.network.admin.ipv4 in elements(server.network.server)
 
 
 def apply(server: Whole, seconds: int, *arguments: str) -> Applying:
@@ -107,7 +100,7 @@ def test_wrong_rules_are_rolled_back(server: Whole, network: Topology, wrong: st
         assert not examine(server, 2)
     assert applying.ended() == 75
     assert comparable(listing(network), living=False) == comparable(before, living=False)
-    until(lambda: gate_is_ok(server))
+    until(server.opens)
     assert examine(server)  # as before
 
 

@@ -244,6 +244,12 @@ class Whole(Behind):
             self.network.server.run("nft", "flush", "set", "inet", TABLE, name)
         time.sleep(1.1)  # a younger grant would not be renewed
 
+    def opens(self) -> bool:
+        """Whether a knock of the admin's machine opens by now."""
+        self.knock(self.network.admin, self.network.server.ipv4)
+        time.sleep(0.05)
+        return self.network.admin.ipv4 in elements(self.network.server)
+
     def knockd_pid(self) -> int:
         """The knockd of now."""
         found = [each.pid for each in self.server.family() if each.name == "hyp-knockd"]

@@ -218,6 +218,19 @@ class PeerStream:
             parts += part
         return bytes(parts)
 
+    def exchange(self, data: bytes) -> bytes:
+        """Sends all of ``data`` and half-closes, while reading to the end: what came."""
+
+        def send() -> None:
+            self.write(data)
+            self.finish()
+
+        writer = threading.Thread(target=send)
+        writer.start()
+        answer = self.read_all()
+        writer.join()
+        return answer
+
     def write(self, data: bytes, timeout: float = WAIT_SECONDS) -> None:
         """Sends all of ``data``, waiting for credit. Raises ``PeerSessionError`` if the stream ends first."""
         session, sent = self.session, 0

@@ -2,7 +2,6 @@
 
 import hashlib
 import random
-import threading
 
 import pytest
 
@@ -25,15 +24,7 @@ def client_for(server: PeerServer, *, plain: bool = True, psk: bytes = PSK, secr
 
 def round_trip(client: PeerClient, port: int, data: bytes) -> bytes:
     stream = client.open(port)
-
-    def send() -> None:
-        stream.write(data)
-        stream.finish()
-
-    writer = threading.Thread(target=send)
-    writer.start()
-    answer = stream.read_all()
-    writer.join()
+    answer = stream.exchange(data)
     stream.close()
     return answer
 
