@@ -18,9 +18,9 @@ from hyperion.config import ClientConfig, KnockSettings, Secrets, ServerEntry
 from hyperion.errors import ConfigError, TemporaryError, one_line
 from hyperion.loop import run
 from hyperion.privileges import disable_core_dumps
-from hyperion.proto.control import SKEW_WARNING_MS
 from hyperion.proto.handover import KNOCK_UNANSWERED
 from hyperion.proto.keys import PrivateKey
+from hyperion.proto.skew import is_far
 from hyperion.worker.knocker import MakeSocket
 
 SCHEMA = "hyperion.doctor/1"
@@ -197,7 +197,7 @@ def _show(title: str, report: Report) -> None:
     if report.ok:
         steps = "".join(f"  {_step(step)}" for step in report.steps)
         say(f"{title} ... ok{steps}")
-        if report.skew_ms is not None and abs(report.skew_ms) > SKEW_WARNING_MS:
+        if report.skew_ms is not None and is_far(report.skew_ms):
             say(f"  warning: the server's clock differs from this one by {report.skew_ms / 1000:+.0f} s")
             say("  hint: set both clocks by NTP")
         return

@@ -9,8 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from hyperion.cli import units
 from hyperion.cli.style import Line, Piece, Tone, columns, piece
-from hyperion.proto.control import SKEW_WARNING_MS
 from hyperion.proto.operator import ClientStatus, TunnelLine
+from hyperion.proto.skew import is_far
 
 _TONES: Mapping[str, Tone] = {"failed": "bad", "down": "bad", "restarting": "bad", "up": "good"}
 
@@ -123,7 +123,7 @@ def _transparent(status: ClientStatus) -> Line:
 def _row(server: TunnelLine, now: float | None, *, with_reason: bool) -> list[Piece]:
     state = f"{server.state}: {server.reason}" if with_reason else server.state
     age = None if server.since is None or now is None else now - server.since
-    far = server.skew_ms is not None and abs(server.skew_ms) > SKEW_WARNING_MS
+    far = is_far(server.skew_ms)
     return [
         piece(server.name, "bold" if server.state != "up" else ""),
         piece(state, _TONES.get(server.state, "warn")),
@@ -150,7 +150,7 @@ def _notes(server: TunnelLine, now: float | None, *, verbose: bool) -> list[Line
             notes.append([piece(f"    hint: {server.hint}")])
     if server.state in ("down", "failed"):
         notes.append([piece(f"    next: hyperion-client doctor {server.name}")])
-    if server.skew_ms is not None and abs(server.skew_ms) > SKEW_WARNING_MS:
+    if is_far(server.skew_ms):
         notes.append([piece("    hint: its clock and this one differ: set both by NTP", "warn")])
     if verbose:
         notes += [[piece(f"    forward {item.local} -> {server.name}:{item.remote_port}")] for item in server.forwards]

@@ -18,10 +18,6 @@ from hyperion.proto.message import Message as Message
 #: ports, 600 with ten ports of their own, 170 with a hundred. The supervisor refuses a longer one when it reads it.
 MAX_MESSAGE_BYTES = 64 * 1024
 
-#: Clocks of client and server that differ by more than this, milliseconds, are told of: a knock carries a time, and
-#: fails when they differ by half a minute.
-SKEW_WARNING_MS = 5_000
-
 #: Seconds between signs of life of every child; the supervisor gives up on one after four of them.
 PULSE_SECONDS = 5.0
 

@@ -15,9 +15,10 @@ from typing import Protocol
 from hyperion import log
 from hyperion.backoff import Backoff
 from hyperion.events import CLOCK_SKEWED, INTERNAL_ERROR, TUNNEL_DOWN, TUNNEL_UP
-from hyperion.proto.control import SKEW_WARNING_MS, TunnelState
+from hyperion.proto.control import TunnelState
 from hyperion.proto.errors import RecordError
 from hyperion.proto.extensions import Parameters
+from hyperion.proto.skew import is_far
 from hyperion.worker.connection import TunnelConnection, reason_of
 from hyperion.worker.connector import ConnectFailed, Connector, TunnelSession
 from hyperion.worker.deadlines import Deadlines
@@ -273,9 +274,9 @@ class Pool:
 
     def _warn_of_skew(self, skew_ms: int) -> None:
         """Once, until the clocks agree again."""
-        if abs(skew_ms) > SKEW_WARNING_MS and not self._skew_told:
+        if is_far(skew_ms) and not self._skew_told:
             log.event(CLOCK_SKEWED, self._fields() | {"hyperion.knock.skew_ms": skew_ms})
-        self._skew_told = abs(skew_ms) > SKEW_WARNING_MS
+        self._skew_told = is_far(skew_ms)
 
     def _report_down(self, reason: str, failure: ConnectFailed | None = None) -> None:
         news = reason != self._reason
