@@ -2,7 +2,7 @@
 
 * ``entry``    where the client begins: ``nc`` in a hurry (``quick_nc``), or everything else
 * ``server`` and ``client``  the programs: their commands and options (``routes_commands``, ``client_files`` and
-  ``server_files``: those that are there, too)
+  ``server_files``: those that are there, too; ``shared_commands``: those that both have)
 * ``run_server``, ``run_client`` and ``run_tun``  in the foreground: from options to a supervisor (``start``: how this
   process came to be; ``rights``, ``transparent_mode``: whether it may)
 * ``up`` (``up_server``, ``up_client``), ``down``, ``reload``  a daemon (``launch``), or a unit of ``service_manager``

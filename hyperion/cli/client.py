@@ -6,10 +6,9 @@ from typing import Any
 
 import click
 
-from hyperion.cli import complete, options
+from hyperion.cli import complete, options, shared_commands
 from hyperion.cli.border import Action, run_program
 from hyperion.cli.client_files import add_server, init, ls, rm_server, ssh_config
-from hyperion.cli.output import say
 from hyperion.cli.routes_commands import print_routes, tun
 
 PROGRAM = "hyperion-client"
@@ -146,72 +145,6 @@ def nc(config_file: Path | None, server: str, port: int, fdpass: bool) -> Action
 
 
 @program.command()
-@click.argument("shell", type=click.Choice(complete.SHELLS))
-@options.debug
-def completion(shell: str) -> Action:
-    """Print the completion script of a shell; for bash: eval "$(hyperion-client completion bash)"."""
-
-    def action() -> int:
-        say(complete.script(PROGRAM, program, shell))
-        return 0
-
-    return action
-
-
-@program.command()
-@click.option("-o", "--out", metavar="FILE", type=click.Path(path_type=Path), help="Write the private key there.")
-@click.option("-y", "public_of", metavar="FILE", type=click.Path(path_type=Path), help="Only show FILE's public key.")
-@click.option("--force", is_flag=True, help="Replace FILE if it exists.")
-@options.dry_run
-@options.json("hyperion.keygen/1")
-@options.debug
-def keygen(out: Path | None, public_of: Path | None, force: bool, dry_run: bool, as_json: bool) -> Action:
-    """Make the key pair of an admin."""
-
-    def action() -> int:
-        # Here, because cryptography is slow to load.
-        from hyperion.cli.keygen import run_keygen  # noqa: PLC0415
-
-        return run_keygen(out, force=force, as_json=as_json, public_of=public_of, dry_run=dry_run)
-
-    return action
-
-
-@program.command()
-@options.config("hyperion.toml")
-@click.argument("names", metavar="[SERVER]...", nargs=-1, type=complete.ServerName())
-@options.status
-@options.debug
-def status(
-    config_file: Path | None,
-    names: tuple[str, ...],
-    as_json: bool,
-    watch: bool,
-    as_lines: bool,
-    interval: float,
-    verbose: bool,
-) -> Action:
-    """Show how it goes: each SERVER (default: all), worst first. Exit code 3: not running, 4: degraded."""
-
-    def action() -> int:
-        # Here, because --help does not need it.
-        from hyperion.cli.status import run_status  # noqa: PLC0415
-
-        return run_status(
-            "client",
-            config_file,
-            as_json=as_json,
-            as_lines=as_lines,
-            watch=watch,
-            interval=interval,
-            verbose=verbose,
-            names=names,
-        )
-
-    return action
-
-
-@program.command()
 @options.config("hyperion.toml")
 @options.only
 @options.foreground
@@ -258,42 +191,18 @@ def up(context: click.Context, /, foreground: bool, no_tun: bool, no_wait: bool,
     return action
 
 
-@program.command()
-@options.config("hyperion.toml")
-@options.now
-@options.dry_run
-@options.debug
-def down(config_file: Path | None, now: bool, dry_run: bool) -> Action:
-    """Stop what runs in the background, and wait until it has; what runs through it may finish."""
-
-    def action() -> int:
-        # Here, because --help does not need it.
-        from hyperion.cli.down import run_down  # noqa: PLC0415
-        from hyperion.cli.transparent_mode import forget_names  # noqa: PLC0415
-
-        code = run_down("client", config_file, now=now, dry_run=dry_run)
-        if not dry_run:
-            forget_names()
-        return code
-
-    return action
-
-
-@program.command()
-@options.config("hyperion.toml")
-@options.dry_run
-@options.debug
-def reload(config_file: Path | None, dry_run: bool) -> Action:
-    """Have it read its configuration again; if that is wrong, say why, and nothing changes."""
-
-    def action() -> int:
-        # Here, because --help does not need it.
-        from hyperion.cli.reload import run_reload  # noqa: PLC0415
-
-        return run_reload("client", config_file, dry_run=dry_run)
-
-    return action
-
-
-for command in (init, add_server, rm_server, ls, ssh_config, tun, print_routes):
+for command in (
+    init,
+    add_server,
+    rm_server,
+    ls,
+    ssh_config,
+    tun,
+    print_routes,
+    shared_commands.completion(program, PROGRAM),
+    shared_commands.keygen("an admin"),
+    shared_commands.status("client", "each SERVER (default: all), worst first"),
+    shared_commands.down("client"),
+    shared_commands.reload("client"),
+):
     program.add_command(command)

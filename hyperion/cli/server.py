@@ -7,10 +7,9 @@ from typing import Any
 
 import click
 
-from hyperion.cli import complete, options
+from hyperion.cli import options, shared_commands
 from hyperion.cli.border import Action, run_program
 from hyperion.cli.gate_options import GateFlags, gate_options, name_options
-from hyperion.cli.output import say
 from hyperion.cli.server_files import add_admin, admins, init, rm_admin
 
 PROGRAM = "hyperion-server"
@@ -80,38 +79,6 @@ def run(
             start=Start("server", config_file, launch_fd=launch_fd, passphrase_fd=passphrase_fd, alone=alone),
             restart=restart_without_secrets,
         )
-
-    return action
-
-
-@program.command()
-@click.argument("shell", type=click.Choice(complete.SHELLS))
-@options.debug
-def completion(shell: str) -> Action:
-    """Print the completion script of a shell; for bash: eval "$(hyperion-server completion bash)"."""
-
-    def action() -> int:
-        say(complete.script(PROGRAM, program, shell))
-        return 0
-
-    return action
-
-
-@program.command()
-@click.option("-o", "--out", metavar="FILE", type=click.Path(path_type=Path), help="Write the private key there.")
-@click.option("-y", "public_of", metavar="FILE", type=click.Path(path_type=Path), help="Only show FILE's public key.")
-@click.option("--force", is_flag=True, help="Replace FILE if it exists.")
-@options.dry_run
-@options.json("hyperion.keygen/1")
-@options.debug
-def keygen(out: Path | None, public_of: Path | None, force: bool, dry_run: bool, as_json: bool) -> Action:
-    """Make the key pair of a server."""
-
-    def action() -> int:
-        # Here, because cryptography is slow to load.
-        from hyperion.cli.keygen import run_keygen  # noqa: PLC0415
-
-        return run_keygen(out, force=force, as_json=as_json, public_of=public_of, dry_run=dry_run)
 
     return action
 
@@ -204,32 +171,6 @@ def count_processors() -> int:
 
 @program.command()
 @options.config("server.toml")
-@options.status
-@options.debug
-def status(
-    config_file: Path | None, as_json: bool, watch: bool, as_lines: bool, interval: float, verbose: bool
-) -> Action:
-    """Show how it goes: workers, admins, sessions, the gate. Exit code 3: not running, 4: degraded."""
-
-    def action() -> int:
-        # Here, because --help does not need it.
-        from hyperion.cli.status import run_status  # noqa: PLC0415
-
-        return run_status(
-            "server",
-            config_file,
-            as_json=as_json,
-            as_lines=as_lines,
-            watch=watch,
-            interval=interval,
-            verbose=verbose,
-        )
-
-    return action
-
-
-@program.command()
-@options.config("server.toml")
 @click.option(
     "--workers",
     metavar="N",
@@ -271,38 +212,15 @@ def up(context: click.Context, /, foreground: bool, dry_run: bool, **given: Any)
     return action
 
 
-@program.command()
-@options.config("server.toml")
-@options.now
-@options.dry_run
-@options.debug
-def down(config_file: Path | None, now: bool, dry_run: bool) -> Action:
-    """Stop what runs in the background, and wait until it has; what runs through it may finish."""
-
-    def action() -> int:
-        # Here, because --help does not need it.
-        from hyperion.cli.down import run_down  # noqa: PLC0415
-
-        return run_down("server", config_file, now=now, dry_run=dry_run)
-
-    return action
-
-
-@program.command()
-@options.config("server.toml")
-@options.dry_run
-@options.debug
-def reload(config_file: Path | None, dry_run: bool) -> Action:
-    """Have it read its configuration again; if that is wrong, say why, and nothing changes."""
-
-    def action() -> int:
-        # Here, because --help does not need it.
-        from hyperion.cli.reload import run_reload  # noqa: PLC0415
-
-        return run_reload("server", config_file, dry_run=dry_run)
-
-    return action
-
-
-for command in (init, add_admin, rm_admin, admins):
+for command in (
+    init,
+    add_admin,
+    rm_admin,
+    admins,
+    shared_commands.completion(program, PROGRAM),
+    shared_commands.keygen("a server"),
+    shared_commands.status("server", "workers, admins, sessions, the gate"),
+    shared_commands.down("server"),
+    shared_commands.reload("server"),
+):
     program.add_command(command)
