@@ -121,6 +121,10 @@ class ServerDocument(msgspec.Struct):
     causes: list[str]
 
 
+#: As many servers are counted at the end.
+MANY = 4
+
+
 class DoctorDocument(msgspec.Struct):
     """What ``--json`` prints."""
 
@@ -169,6 +173,7 @@ async def _examine(
         say(msgspec.json.encode(DoctorDocument(SCHEMA, [_document(report) for report in reports])).decode())
     else:
         _show_clock_hint(reports)
+        _show_count(reports)
     return _exit_code(reports)
 
 
@@ -187,6 +192,15 @@ def _show_clock_hint(reports: Sequence[Report]) -> None:
             away = f"{report.skew_ms / 1000:+.0f} s"
             say(f"hint: {report.server}'s clock is {away} from this one: if this one is wrong, set it")
             return
+
+
+def _show_count(reports: Sequence[Report]) -> None:
+    """Where there are too many to see it."""
+    if len(reports) < MANY:
+        return
+    failed = [report.server for report in reports if not report.ok]
+    which = f"; not: {', '.join(failed)}" if failed else ""
+    say(f"{len(reports) - len(failed)} of {len(reports)} servers ok{which}")
 
 
 def _title(server: ServerEntry) -> str:

@@ -13,7 +13,7 @@ from hyperion.proto.keys import PrivateKey
 from hyperion.worker.connector import Step
 from hyperion.worker.knocker import MakeSocket
 from hyperion.worker.probe import ProbeReport
-from tests.helpers.config_files import ADMIN_SECRET, client_text, leaks
+from tests.helpers.config_files import ADMIN_SECRET, SERVER_SECRET, client_text, leaks
 
 STEPS = (
     Step(name="connect", milliseconds=1.24, ok=True),
@@ -265,3 +265,23 @@ def test_the_probe_is_told_how_to_knock(config: Path) -> None:
 
     assert doctor(config, "web1", probe=probe) == 0
     assert [(knock.enabled, knock.port) for knock in seen] == [(True, 5353)]
+
+
+def test_many_servers_end_with_a_count(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Nobody counts forty lines; who has two sees it."""
+    more = "".join(
+        f'''
+[[server]]
+name = "node{number}"
+addr = "192.0.2.9:{number}"
+server_pubkey = "{SERVER_SECRET.public()}"
+'''
+        for number in (1, 2)
+    )
+    text = config.read_text()
+    place = text.index("[[forward]]")
+    config.write_text(text[:place] + more + text[place:])
+    assert doctor(config, probe=probe_with("web1", "node1")) == 1
+    assert capsys.readouterr().out.splitlines()[-1] == "2 of 4 servers ok; not: web1, node1"
+    assert doctor(config, probe=probe_with()) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "4 of 4 servers ok"
