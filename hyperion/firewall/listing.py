@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from hyperion.firewall.nft import FirewallError
-from hyperion.firewall.ruleset import KEEP_PORT_COMMENT, Ruleset
+from hyperion.firewall.ruleset import Ruleset
 
 Json = dict[str, Any]
 _VERDICTS = frozenset({"accept", "drop", "jump", "goto", "queue", "return", "reject"})
@@ -53,22 +53,6 @@ class Listing:
             for element in self._elements(rules)
             if isinstance(element, dict) and "expires" in element
         }
-
-    def permanent(self, rules: Ruleset) -> list[str]:
-        """Elements without a timeout: somebody else's, and a hole that never closes."""
-        found = []
-        for element in self._elements(rules):
-            if not isinstance(element, dict):
-                found.append(str(element))
-            # With nothing left nft leaves out "expires"; the kernel is about to collect it.
-            elif not {"expires", "timeout"} & element.keys():
-                found.append(str(element.get("val", element)))
-        return found
-
-    def keep_ports(self) -> tuple[int, ...]:
-        """Ports that the loaded table leaves open to everybody, by ``--keep-port``."""
-        ports = [_port(rule) for rule in self._rules if str(rule.get("comment", "")).startswith(KEEP_PORT_COMMENT)]
-        return tuple(port for port in ports if port is not None)
 
     def complaints(self, rules: Ruleset) -> list[str]:
         """Why this table is no gate for ``rules``; empty if it is one. Further rules of the operator are welcome,

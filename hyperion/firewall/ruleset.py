@@ -28,9 +28,6 @@ MAX_CONNECTIONS_PER_SOURCE = 64
 #: Longest life of a grant, seconds: a day. Longer is a port that stands open.
 MAX_TTL_SECONDS = 86_400.0
 
-#: Marks the rules of ``keep_ports``, so that a new load can carry them over (``listing.keep_ports``).
-KEEP_PORT_COMMENT = "keep-port"
-
 #: How the table says whose it is.
 OUR_COMMENT = "hyperion: the gate"
 
@@ -146,7 +143,7 @@ def _rules(rules: Ruleset) -> Iterable[tuple[str, str]]:
     yield from _neighbours(rules)
     yield from _errors()
     for port in rules.keep_ports:
-        yield f"tcp dport {port} {_SYN} accept", f"{KEEP_PORT_COMMENT} {port}: open to everybody"
+        yield f"tcp dport {port} {_SYN} accept", f"keep-port {port}: open to everybody"
     yield from _gate(rules, "ip", rules.set)
     yield from _gate(rules, "ip6", rules.set6)
     yield "counter drop", "everything else, in silence"
@@ -201,13 +198,9 @@ def revoke_text(rules: Ruleset, source: Address) -> str:
     return f"add {element}\ndelete element {_place(rules, source)} {{ {source} }}\n"
 
 
-def install_text(rules: Ruleset, grants: Mapping[str, float]) -> str:
-    """One transaction that puts a fresh table in the place of whatever bears its name, with ``grants`` (seconds)."""
-    return replace_text(rules, ruleset_text(rules), grants)
-
-
 def replace_text(rules: Ruleset, table: str, grants: Mapping[str, float]) -> str:
-    """As ``install_text``, with ``table`` (a listing of it, or ``ruleset_text``) for the table."""
+    """One transaction that puts ``table`` (a listing, or ``ruleset_text``) in the place of whatever bears its name,
+    with ``grants`` (seconds left)."""
     return remove_text(rules.table) + table.rstrip("\n") + "\n" + grants_text(rules, grants)
 
 

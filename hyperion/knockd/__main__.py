@@ -95,7 +95,7 @@ async def _work(channel: Control, config: KnockdConfig) -> int:
         "hyperion-server", format=config.log.format, level=config.log.level, worker="knockd", path=config.log.path
     )
     backend = LateBackend(open_backend)
-    firewall = Firewall(backend, rules, may_install=False)
+    firewall = Firewall(backend, rules)
     knockd = Knockd(config, firewall, ReplayFile(config.replay_path), _sender(channel))
     await knockd.remember()
     guard = Guard(firewall, _watch(rules.table), knockd.on_table)

@@ -4,18 +4,16 @@ Knows what the table should be (its *reference*) and which grants it gave, so th
 of knocks, of who deserves a grant (``admission``), or of when to look (``guard``).
 
 The reference is the operator's: a table that does its work when we first see it is adopted as it is, with every rule
-that was added to it. Only where there is none, or one that does not do its work, ours is installed.
+that was added to it. Where there is none, or one that does not do its work, that is said, and nothing is changed.
 
 Every call blocks, 0.2 ms with the library, 5 ms with the program, up to its timeout if the program hangs. Calls from
 several threads wait for each other.
 """
 
 import enum
-import hashlib
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 
 from hyperion.firewall.listing import Handles, Listing, is_dormant, split_handles
 from hyperion.firewall.nft import Backend, FirewallError, NoSuchObjectError
@@ -24,7 +22,6 @@ from hyperion.firewall.ruleset import (
     Ruleset,
     admit_text,
     grants_text,
-    install_text,
     parse_source,
     replace_text,
     revoke_text,
@@ -34,14 +31,14 @@ _APPLY_HINT = "load the gate's table: hyperion-server print-firewall ... | nft -
 
 
 class TableMissingError(FirewallError):
-    """There is no table, and we may not make one."""
+    """There is no table. Loading one that drops everything is the operator's step."""
 
     exit_code = 78
     reason = "table-missing"
 
 
 class TableWrongError(FirewallError):
-    """There is a table that is no gate, and we may not, or will not, replace it."""
+    """There is a table that is no gate. We do not replace it."""
 
     exit_code = 78
     reason = "table-wrong"
@@ -52,7 +49,6 @@ class Outcome(enum.Enum):
 
     KEPT = "kept"
     ADOPTED = "adopted"
-    INSTALLED = "installed"
     #: The table was gone: until now everything was open.
     RESTORED_DELETED = "deleted"
     #: Somebody had changed it.
@@ -67,8 +63,8 @@ RESTORATIONS = frozenset({Outcome.RESTORED_DELETED, Outcome.RESTORED_EDITED, Out
 class Firewall:
     """The table of ``rules``, through ``backend``. ``clock`` counts seconds and never goes back.
 
-    ``may_install``: whether ``ensure`` may put up a table that drops everything where the operator has loaded none.
-    Off, that stays the operator's own step, and ``ensure`` raises; what was once adopted is restored all the same.
+    It never puts up a table that drops everything where the operator has loaded none: ``ensure`` raises then. What was
+    once adopted is restored.
     """
 
     def __init__(
@@ -76,12 +72,10 @@ class Firewall:
         backend: Backend,
         rules: Ruleset,
         *,
-        may_install: bool = True,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._backend = backend
         self._rules = rules
-        self._may_install = may_install
         self._clock = clock
         self._lock = threading.Lock()
         self._reference: str | None = None
@@ -103,7 +97,7 @@ class Firewall:
     def ensure(self) -> Outcome:
         """See to it that the table is in force, with all grants and the time they have left.
 
-        Raises ``TableMissingError`` and ``TableWrongError`` where it may not put one up, other ``FirewallError`` where
+        Raises ``TableMissingError`` and ``TableWrongError`` where none was adopted yet, other ``FirewallError`` where
         nftables fails.
         """
         with self._lock:
@@ -163,12 +157,6 @@ class Firewall:
         with self._lock:
             return self._live_grants()
 
-    def fingerprint(self) -> str | None:
-        """A digest of the table without what changes by itself (counters, elements); ``None``: there is no table."""
-        with self._lock:
-            text, _ = self._look()
-        return None if text is None else hashlib.sha256(text.encode()).hexdigest()
-
     def _load_again(self, commands: str) -> None:
         """Once more, if the grant ended just between the add and the delete of one transaction."""
         try:
@@ -177,41 +165,25 @@ class Firewall:
             self._backend.load(commands)
 
     def _first(self, live: str | None) -> Outcome:
-        rules, grants = self._rules, {}
+        rules = self._rules
         if live is None:
-            if not self._may_install:
-                raise TableMissingError(f"there is no firewall table inet {rules.table}", hint=_APPLY_HINT)
-        else:
-            listing = self._list_json()
-            complaints = listing.complaints(rules)
-            if is_dormant(live):
-                complaints.append("it is dormant, so its rules do nothing")
-            grants = listing.grants(rules)
-            if not complaints:
-                self._reference = live
-                self._remember(grants)
-                return Outcome.ADOPTED
-            self._refuse_to_replace(listing, complaints)
-            rules = replace(rules, keep_ports=tuple(dict.fromkeys((*rules.keep_ports, *listing.keep_ports()))))
-        self._backend.load(install_text(rules, _alive(grants)))
-        self._remember(grants)
-        self._take_reference()
-        return Outcome.INSTALLED
+            raise TableMissingError(f"there is no firewall table inet {rules.table}", hint=_APPLY_HINT)
+        listing = self._list_json()
+        complaints = listing.complaints(rules)
+        if is_dormant(live):
+            complaints.append("it is dormant, so its rules do nothing")
+        if complaints:
+            raise self._wrong(listing, complaints)
+        self._reference = live
+        self._remember(listing.grants(rules))
+        return Outcome.ADOPTED
 
-    def _take_reference(self) -> None:
-        """nft's own words for what was just loaded; unless somebody was at it in between."""
-        text, _ = self._look()
-        if text is None or self._list_json().complaints(self._rules):
-            raise FirewallError("somebody changed the table while it was loaded")
-        self._reference = text
-
-    def _refuse_to_replace(self, listing: Listing, complaints: list[str]) -> None:
+    def _wrong(self, listing: Listing, complaints: list[str]) -> TableWrongError:
         table = f"table inet {self._rules.table}"
         if not listing.is_ours(self._rules.set):
             hint = "give the gate a table name of its own ([firewall] table)"
-            raise TableWrongError(f"{table} belongs to somebody else: {complaints[0]}", hint=hint)
-        if not self._may_install:
-            raise TableWrongError(f"{table} is no gate: {complaints[0]}", hint=_APPLY_HINT)
+            return TableWrongError(f"{table} belongs to somebody else: {complaints[0]}", hint=hint)
+        return TableWrongError(f"{table} is no gate: {complaints[0]}", hint=_APPLY_HINT)
 
     def _look(self) -> tuple[str | None, Handles]:
         """The table's text, ``None`` without one, and the handles of it and its sets of grants."""

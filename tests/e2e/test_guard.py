@@ -16,6 +16,7 @@ from hyperion.knockd import guard as guard_module
 from hyperion.knockd.firewall import Firewall
 from hyperion.knockd.guard import FREE_RESTORATIONS, Guard
 from hyperion.knockd.watch import TableWatch
+from tests.helpers.adopted import adopted
 from tests.helpers.gate import TUNNEL_PORT, Inside, connect, gets_in, inside, service
 from tests.helpers.meddling import MEDDLING, Probe
 from tests.helpers.netns import Topology, topology
@@ -40,9 +41,7 @@ def meddler(network: Topology) -> Inside:
 
 @pytest.fixture
 def firewall(backend: Inside) -> Firewall:
-    firewall = Firewall(backend, RULES)
-    firewall.ensure()
-    return firewall
+    return adopted(backend, RULES)
 
 
 @pytest.fixture
@@ -93,7 +92,7 @@ async def test_the_table_is_back_at_once_with_its_grants(
 ) -> None:
     firewall.admit(network.admin.ipv4, 60)
     firewall.admit(network.admin.ipv6, 1.5)
-    before = firewall.fingerprint()
+    before = meddler.list_text("table", "inet", "hyperion")
     client = connect(network.admin, network.server.ipv4)
     async with guarding(network, firewall):
         with Probe(network.attacker, network.server) as probe:
@@ -106,7 +105,7 @@ async def test_the_table_is_back_at_once_with_its_grants(
         exposure = max(probe.answered_at, default=meddled_at) - meddled_at
         print(f"exposed for {exposure * 1_000:.1f} ms")
         assert exposure <= MAX_EXPOSURE_SECONDS
-        assert await asyncio.to_thread(firewall.fingerprint) == before
+        assert await asyncio.to_thread(meddler.list_text, "table", "inet", "hyperion") == before
         left = await asyncio.to_thread(firewall.grants)
         assert set(left) == {network.admin.ipv4, network.admin.ipv6}
         assert left[network.admin.ipv6] <= 1  # what was left, not a new life
@@ -197,7 +196,7 @@ def test_a_flood_of_messages_counts_as_a_change(network: Topology, backend: Insi
 async def test_a_table_that_the_operator_loads_at_last_is_adopted_soon(
     network: Topology, backend: Inside, meddler: Inside, logged: list[tuple[LogEvent, str | None]]
 ) -> None:
-    firewall = Firewall(backend, RULES, may_install=False)
+    firewall = Firewall(backend, RULES)
     async with guarding(network, firewall) as states:
         assert states == [(False, "table-missing")]
         await asyncio.sleep(3)  # by now the guard waits for seconds

@@ -164,18 +164,6 @@ def test_grants_and_what_is_none() -> None:
     found[1]["set"]["elem"] = [{"elem": {"val": "2001:db8::1", "timeout": 60, "expires": 59}}]
     read = listing(found)
     assert read.grants(RULES) == {"192.0.2.1": 12.0, "192.0.2.2": 0.0, "2001:db8::1": 59.0}
-    assert read.permanent(RULES)[:2] == ["192.0.2.3", "192.0.2.4"]
-    assert len(read.permanent(RULES)) == 3
-
-
-def test_ports_that_were_kept_open() -> None:
-    port = {"match": {"left": {"payload": {"protocol": "tcp", "field": "dport"}}, "right": 22}}
-    rules: list[dict[str, Any]] = [
-        {"rule": {"chain": "input", "comment": "keep-port 22: open", "expr": [port, {"accept": None}]}},
-        {"rule": {"chain": "input", "comment": "keep-port ?", "expr": [{"accept": None}]}},
-        {"rule": {"chain": "input", "comment": "mine", "expr": [port, {"accept": None}]}},
-    ]
-    assert listing([*objects(RULES), *rules]).keep_ports() == (22,)
 
 
 def test_whose_table_it_is() -> None:

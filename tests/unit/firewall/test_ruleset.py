@@ -10,7 +10,6 @@ from hyperion.firewall.ruleset import (
     Ruleset,
     admit_text,
     grants_text,
-    install_text,
     parse_source,
     remove_text,
     replace_text,
@@ -173,7 +172,7 @@ def test_an_ipv4_source_in_ipv6_clothes() -> None:
 
 
 def test_a_replacement_is_remove_table_and_grants_in_one_text() -> None:
-    text = install_text(RULES, {"192.0.2.1": 3.25, "2001:db8::1": 60})
+    text = replace_text(RULES, ruleset_text(RULES), {"192.0.2.1": 3.25, "2001:db8::1": 60})
     assert text == (
         "table inet hyperion\ndelete table inet hyperion\n"
         + ruleset_text(RULES)

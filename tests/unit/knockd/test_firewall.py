@@ -3,9 +3,10 @@ import threading
 import pytest
 
 from hyperion.firewall.nft import FirewallError, NoSuchObjectError
-from hyperion.firewall.ruleset import Ruleset, ruleset_text
+from hyperion.firewall.ruleset import Ruleset
 from hyperion.knockd import firewall as firewall_module
 from hyperion.knockd.firewall import Firewall, Outcome, TableMissingError, TableWrongError
+from tests.helpers.adopted import adopted
 from tests.helpers.fake_nft import FakeNft, objects
 
 RULES = Ruleset(8443)
@@ -19,9 +20,7 @@ def nft() -> FakeNft:
 
 @pytest.fixture
 def firewall(nft: FakeNft) -> Firewall:
-    firewall = Firewall(nft, RULES, clock=nft.clock)
-    assert firewall.ensure() is Outcome.INSTALLED
-    return firewall
+    return adopted(nft, RULES, nft.clock)
 
 
 def test_what_is_right_is_left_alone(nft: FakeNft, firewall: Firewall) -> None:
@@ -40,7 +39,6 @@ def test_a_deleted_table_comes_back_with_what_is_left_to_the_millisecond(nft: Fa
     nft.now += 12.25
     nft.table, nft.until = None, {}
     assert not firewall.in_force()
-    assert firewall.fingerprint() is None
     assert firewall.ensure() is Outcome.RESTORED_DELETED
     assert nft.until == {"192.0.2.1": 1_060.0}
     assert nft.loads[-1].startswith("table inet hyperion\ndelete table inet hyperion\n")
@@ -49,14 +47,13 @@ def test_a_deleted_table_comes_back_with_what_is_left_to_the_millisecond(nft: Fa
 def test_an_edited_table_comes_back_as_it_was(nft: FakeNft, firewall: Firewall) -> None:
     firewall.admit("192.0.2.1", 60)
     firewall.admit("192.0.2.2", 60)
-    before = firewall.fingerprint()
+    before = nft.table
     nft.now += 10.5
     nft.table = EDITED
-    assert firewall.fingerprint() != before
     del nft.until["192.0.2.2"]  # the operator's doing
     nft.until["192.0.2.3"] = nft.now + 7.9  # likewise
     assert firewall.ensure() is Outcome.RESTORED_EDITED
-    assert firewall.fingerprint() == before
+    assert nft.table == before
     # Our own to the millisecond; of others nft shows whole seconds only.
     assert nft.until == {"192.0.2.1": 1_060.0, "192.0.2.3": nft.now + 7}
 
@@ -94,8 +91,7 @@ def test_where_the_kernel_knows_another_time_it_is_right(nft: FakeNft, firewall:
 def test_used_up_grants_do_not_come_back() -> None:
     rules = Ruleset(8443, one_shot=True)
     nft = FakeNft(rules)
-    firewall = Firewall(nft, rules, clock=nft.clock)
-    firewall.ensure()
+    firewall = adopted(nft, rules, nft.clock)
     firewall.admit("192.0.2.1", 60)
     firewall.admit("192.0.2.2", 60)
     del nft.until["192.0.2.1"]  # by its SYN
@@ -115,7 +111,7 @@ def test_used_up_grants_do_not_come_back() -> None:
 
 def test_a_table_that_does_its_work_is_adopted_whatever_else_it_says(nft: FakeNft) -> None:
     nft.table, nft.until = "the operator's own", {"192.0.2.1": nft.now + 30}
-    firewall = Firewall(nft, RULES, may_install=False, clock=nft.clock)
+    firewall = Firewall(nft, RULES, clock=nft.clock)
     assert not firewall.in_force()
     assert firewall.ensure() is Outcome.ADOPTED
     assert nft.loads == []
@@ -126,8 +122,8 @@ def test_a_table_that_does_its_work_is_adopted_whatever_else_it_says(nft: FakeNf
     assert restored == ("the operator's own", {"192.0.2.1": nft.now + 25})
 
 
-def test_without_leave_nothing_is_installed(nft: FakeNft) -> None:
-    firewall = Firewall(nft, RULES, may_install=False)
+def test_where_there_is_no_gate_nothing_is_installed(nft: FakeNft) -> None:
+    firewall = Firewall(nft, RULES)
     with pytest.raises(TableMissingError) as caught:
         firewall.ensure()
     assert "print-firewall" in (caught.value.hint or "")
@@ -136,18 +132,6 @@ def test_without_leave_nothing_is_installed(nft: FakeNft) -> None:
     with pytest.raises(TableWrongError, match="port 8443 is not opened to set admitted"):
         firewall.ensure()
     assert nft.loads == []
-
-
-def test_an_old_gate_is_replaced_with_its_grants_and_kept_ports(nft: FakeNft) -> None:
-    nft.table, nft.until = "x", {"192.0.2.1": nft.now + 30}
-    port = {"match": {"left": {"payload": {"protocol": "tcp", "field": "dport"}}, "right": 22}}
-    nft.objects = objects(Ruleset(80))
-    nft.objects.append({"rule": {"chain": "input", "comment": "keep-port 22: open", "expr": [port, {"accept": None}]}})
-    nft.objects_after_load = objects(RULES)
-    firewall = Firewall(nft, Ruleset(8443, keep_ports=(2_222,)), clock=nft.clock)
-    assert firewall.ensure() is Outcome.INSTALLED
-    assert ruleset_text(Ruleset(8443, keep_ports=(2_222, 22))) in nft.loads[-1]
-    assert nft.until == {"192.0.2.1": nft.now + 30}
 
 
 def test_a_strangers_table_is_never_replaced(nft: FakeNft) -> None:
@@ -183,7 +167,7 @@ def test_a_grant_that_ends_between_add_and_delete_is_tried_again(nft: FakeNft, f
 
 def test_a_failure_is_not_remembered_as_a_grant(nft: FakeNft, firewall: Firewall) -> None:
     nft.fault = FirewallError("no")
-    for call in (lambda: firewall.admit("192.0.2.1", 60), firewall.grants, firewall.ensure, firewall.fingerprint):
+    for call in (lambda: firewall.admit("192.0.2.1", 60), firewall.grants, firewall.ensure):
         with pytest.raises(FirewallError, match="no"):
             call()
     nft.fault = None
@@ -233,26 +217,6 @@ def test_threads_wait_for_each_other(nft: FakeNft, firewall: Firewall) -> None:
     for thread in threads:
         thread.join(10)
     assert len(firewall.grants()) == 20
-
-
-@pytest.mark.parametrize("meddled", ["deleted", "edited"])
-def test_what_somebody_makes_of_it_while_it_is_loaded_is_not_taken_for_ours(nft: FakeNft, meddled: str) -> None:
-    load = nft.load
-
-    def load_and_meddle(commands: str) -> None:
-        load(commands)
-        if meddled == "deleted":
-            nft.table = None
-        else:
-            nft.objects = objects(Ruleset(80))
-
-    firewall = Firewall(nft, RULES, clock=nft.clock)
-    nft.load = load_and_meddle  # type: ignore[method-assign]
-    with pytest.raises(FirewallError, match="while it was loaded"):
-        firewall.ensure()
-    nft.load, nft.objects = load, objects(RULES)  # type: ignore[method-assign]
-    assert not firewall.in_force()
-    assert firewall.ensure() in (Outcome.INSTALLED, Outcome.ADOPTED)
 
 
 def test_a_restoration_never_learns_from_what_it_finds(nft: FakeNft, firewall: Firewall) -> None:

@@ -9,7 +9,7 @@ import pytest
 from hyperion import log
 from hyperion.events import FIREWALL_DEGRADED, FIREWALL_RECOVERED, FIREWALL_RESTORED
 from hyperion.firewall.nft import FirewallError, NftTimeoutError
-from hyperion.firewall.ruleset import Ruleset
+from hyperion.firewall.ruleset import Ruleset, ruleset_text
 from hyperion.knockd.firewall import Firewall
 from hyperion.knockd.guard import (
     CONTESTED,
@@ -42,6 +42,7 @@ def guard(nft: FakeNft) -> Guard:
 
 def make_guard(nft: FakeNft, states: list[tuple[bool, str | None]]) -> Guard:
     firewall = Firewall(nft, nft.rules, clock=nft.clock)
+    nft.load(ruleset_text(nft.rules))
     return Guard(firewall, None, lambda *state: states.append(state), poll_seconds=0.01, clock=nft.clock)
 
 
@@ -162,6 +163,7 @@ async def test_a_message_wakes_it_and_the_end_takes_the_reader_away(nft: FakeNft
             return ours.recv(100) == b"rules"
 
     firewall = Firewall(nft, nft.rules)
+    nft.load(ruleset_text(nft.rules))
     guard = Guard(firewall, Watch(), lambda *_: None, poll_seconds=30)
     look = guard.look
 
