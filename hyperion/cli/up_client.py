@@ -116,7 +116,7 @@ def _examples(status: ClientStatus) -> list[str]:
     if not up:
         return []
     name, lines = up[0].name, []
-    if status.transparent is not None and status.transparent.state == "up" and up[0].fake_ip:
+    if _has_device(status) and up[0].fake_ip:
         lines.append(f"reach a server by its fake ip: ssh user@{up[0].fake_ip}")
     elif is_terminal():
         lines.append(f"reach a server: hyperion-client ssh-config --write, then ssh {name}")
@@ -145,15 +145,21 @@ def _tell_each(look: Look) -> ClientStatus:
         for server in status.servers:
             if server.name not in told and _came_to_something(server):
                 told.add(server.name)
-                say(_line(server))
+                say(_line(server, address=_has_device(status)))
         if is_settled(status) or time.monotonic() >= deadline:
             return status
         time.sleep(LOOK_SECONDS)
 
 
-def _line(server: TunnelLine) -> str:
+def _has_device(status: ClientStatus) -> bool:
+    return status.transparent is not None and status.transparent.state == "up"
+
+
+def _line(server: TunnelLine, *, address: bool) -> str:
+    """``address``: whether its fake address leads to it."""
     if server.pool_up:
-        return f"{server.name}: up ({units.milliseconds(server.round_trip_ms)})"
+        where = f" at {server.fake_ip}" if address and server.fake_ip else ""
+        return f"{server.name}: up{where} ({units.milliseconds(server.round_trip_ms)})"
     return f"{server.name}: {server.state}, {server.message or server.reason or 'no reason given'}"
 
 

@@ -52,7 +52,11 @@ def test_how_to_use_it_is_told_where_there_is_a_device(capsys: pytest.CaptureFix
     device = TransparentLine(state="up", device="hyperion0", address="10.99.0.1/24")
     running = ClientStatus(state="up", pid=17, servers=[server], transparent=device)
     assert show_start(lambda: running) == 0
-    assert capsys.readouterr().out.splitlines()[-1] == "reach a server by its fake ip: ssh user@10.99.0.10"
+    assert capsys.readouterr().out.splitlines() == [
+        "a: up at 10.99.0.10 (-)",
+        "1 up",
+        "reach a server by its fake ip: ssh user@10.99.0.10",
+    ]
 
 
 def test_it_does_not_wait_for_ever(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
