@@ -217,10 +217,8 @@ class TunnelConnection(asyncio.BufferedProtocol):
         now = monotonic()
         self.tunnel.receive_data(tunnel_buffer[:nbytes], now)
         self._handle_events()
-        if nbytes == TUNNEL_READ_BYTES and self._transport is not None:
-            # There is more. libuv would go on reading for up to 32 buffers, 12 ms and more; others want their turn.
-            self._transport.pause_reading()
-            self.loop.call_soon(self._read_on)
+        if nbytes == TUNNEL_READ_BYTES and self._outlet is not None:
+            self._outlet.let_others_read()
 
     def eof_received(self) -> bool:
         """No half-close below yamux: the end of the TCP stream is the end of the tunnel."""
@@ -244,7 +242,8 @@ class TunnelConnection(asyncio.BufferedProtocol):
         if self._error is None:
             self.tunnel.receive_eof()
             error = RecordError("the connection was lost")
-            error.reason = "connection-lost" if exc else "peer-closed"
+            broken = exc is not None or (self._outlet is not None and self._outlet.broken)
+            error.reason = "connection-lost" if broken else "peer-closed"
             self._error = error
         self._transport = None
         if self._outlet is not None:
@@ -285,7 +284,7 @@ class TunnelConnection(asyncio.BufferedProtocol):
             case TunnelOpened():
                 self.opened = True
                 if self._outlet is not None:
-                    self._outlet.share()
+                    self._outlet.share(self, tunnel_buffer)
                 self.scheduler = Scheduler(self.tunnel.max_body, self.loop.call_soon)
                 self._arm_timer()
                 self.session.on_open(self, event)
@@ -324,10 +323,6 @@ class TunnelConnection(asyncio.BufferedProtocol):
             outlet.write(record)
         if self.scheduler.blocked:
             self._check_unsent(outlet)
-
-    def _read_on(self) -> None:
-        if self._transport is not None and not self._transport.is_closing():
-            self._transport.resume_reading()
 
     def _abort(self) -> None:
         """The peer did not take our last words."""

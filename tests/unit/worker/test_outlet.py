@@ -1,6 +1,7 @@
 """The way out of a tunnel: order, memory that is used again, and no descriptor kept too long."""
 
 import asyncio
+import itertools
 import os
 import socket
 from collections.abc import AsyncIterator
@@ -15,13 +16,43 @@ from tests.helpers.rig import noise, until
 pytestmark = pytest.mark.both_loops
 
 
+class Reader(asyncio.BufferedProtocol):
+    """Keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.buffer = memoryview(bytearray(1000))
+        self.reads: list[bytes] = []
+        self.ended = False
+        self.outlet: Outlet | None = None
+        self.lost: list[Exception | None] = []
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return self.buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        self.reads.append(bytes(self.buffer[:nbytes]))
+        if self.outlet is not None and nbytes == len(self.buffer):
+            self.outlet.let_others_read()
+
+    def eof_received(self) -> bool:
+        self.ended = True
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.lost.append(exc)
+
+
 class Ends:
     """An outlet, and the socket at the other end."""
 
-    def __init__(self, transport: asyncio.Transport, peer: socket.socket) -> None:
+    def __init__(self, transport: asyncio.Transport, reader: Reader, peer: socket.socket) -> None:
         self.transport = transport
+        self.reader = reader
         self.outlet = Outlet(transport)
         self.peer = peer
+
+    def share(self) -> None:
+        self.outlet.share(self.reader, self.reader.buffer)
 
     async def read(self, size: int) -> bytes:
         """So many bytes, or to the end of file."""
@@ -41,8 +72,8 @@ async def ends() -> AsyncIterator[Ends]:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 8192)
         peer = listener.accept()[0]
     peer.setblocking(False)
-    transport, _ = await asyncio.get_running_loop().create_connection(asyncio.Protocol, sock=sock)
-    made = Ends(as_transport(transport), peer)
+    transport, reader = await asyncio.get_running_loop().create_connection(Reader, sock=sock)
+    made = Ends(as_transport(transport), reader, peer)
     yield made
     if not made.transport.is_closing():
         made.outlet.abort()
@@ -53,8 +84,8 @@ async def ends() -> AsyncIterator[Ends]:
 @pytest.mark.parametrize("shared", [True, False])
 async def test_order_is_kept_whatever_the_kernel_takes(ends: Ends, *, shared: bool) -> None:
     if shared:
-        ends.outlet.share()
-        ends.outlet.share()  # once is enough
+        ends.share()
+        ends.share()  # once is enough
     data = noise(3_000_000)
     buffer = memoryview(bytearray(70_000))
     waited = 0
@@ -74,7 +105,7 @@ async def test_order_is_kept_whatever_the_kernel_takes(ends: Ends, *, shared: bo
 
 
 async def test_what_the_kernel_takes_does_not_wait(ends: Ends) -> None:
-    ends.outlet.share()
+    ends.share()
     ends.outlet.write(b"at once")
     assert ends.outlet.waiting_bytes == 0
     assert ends.peer.recv(100) == b"at once"
@@ -84,18 +115,18 @@ async def test_what_the_kernel_takes_does_not_wait(ends: Ends) -> None:
 async def test_the_end_is_seen_at_once(ends: Ends, how: str) -> None:
     """The second descriptor must not keep the connection alive."""
     before = len(os.listdir("/proc/self/fd"))
-    ends.outlet.share()
+    ends.share()
     getattr(ends.outlet, how)()
     getattr(ends.outlet, how)()
     if how == "let_go":
         ends.transport.abort()
     assert await ends.read(1) == b""
     await until(lambda: len(os.listdir("/proc/self/fd")) < before)
-    ends.outlet.share()  # too late
+    ends.share()  # too late
 
 
 async def test_a_broken_connection_is_the_transport_s_to_find(ends: Ends) -> None:
-    ends.outlet.share()
+    ends.share()
     ends.peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")
     ends.peer.close()
     async with asyncio.timeout(10):
@@ -110,6 +141,56 @@ async def test_without_a_descriptor_it_goes_the_other_way(ends: Ends, monkeypatc
         raise OSError(24, "Too many open files")
 
     monkeypatch.setattr(os, "dup", none_left)
-    ends.outlet.share()
+    ends.share()
     ends.outlet.write(b"slowly")
     assert await ends.read(6) == b"slowly"
+
+
+@pytest.mark.parametrize("shared", [True, False])
+async def test_others_read_between_two_full_buffers(ends: Ends, *, shared: bool) -> None:
+    """Also if the system has no second descriptor to give, or the peer is not worth it."""
+    turns: list[int] = []
+    reader = ends.reader
+
+    def note() -> None:
+        turns.append(len(reader.reads))
+        if sum(map(len, reader.reads)) < 5000:
+            asyncio.get_running_loop().call_soon(note)
+
+    reader.outlet = ends.outlet
+    if shared:
+        ends.share()
+    data = noise(5000)
+    ends.peer.send(data)
+    note()
+    await until(lambda: sum(map(len, reader.reads)) == 5000)
+    assert b"".join(reader.reads) == data
+    assert max(after - before for before, after in itertools.pairwise(turns)) == 1
+
+
+async def test_the_end_of_file_closes_it_once(ends: Ends) -> None:
+    ends.share()
+    ends.peer.send(b"last words")
+    ends.peer.shutdown(socket.SHUT_WR)
+    await until(lambda: ends.reader.lost)
+    assert ends.reader.reads == [b"last words"]
+    assert ends.reader.ended
+    assert ends.reader.lost == [None]
+    assert not ends.outlet.broken
+
+
+async def test_a_reset_that_reading_finds_is_told(ends: Ends) -> None:
+    ends.share()
+    ends.peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")
+    ends.peer.close()
+    await until(lambda: ends.reader.lost)
+    assert ends.outlet.broken
+    assert not ends.reader.ended
+
+
+async def test_nothing_is_read_after_the_end(ends: Ends) -> None:
+    ends.share()
+    ends.peer.send(b"too late")
+    ends.outlet.close()
+    await until(lambda: ends.reader.lost)
+    assert ends.reader.reads == []
