@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from tests.helpers.gate import SCANS, gets_in, scan, udp_scan
-from tests.helpers.gated import PacketsOut, Whole, percentiles, whole
+from tests.helpers.gated import Whole, percentiles, whole
 from tests.helpers.knockd_process import PORT, elements, send
 from tests.helpers.netns import Topology, topology
+from tests.helpers.packets_out import PacketsOut
 from tests.helpers.waiting import until
 
 pytestmark = [pytest.mark.root, pytest.mark.needs("ip", "nft"), pytest.mark.timeout(120)]

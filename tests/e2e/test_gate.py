@@ -12,10 +12,11 @@ import pytest
 from hyperion.proto.control_knockd import Admitted, KnockCounts, Revoke
 from tests.helpers.flood import Flood
 from tests.helpers.gate import SCANS, SYN, connect, gets_in, scan, udp_scan
-from tests.helpers.gated import ECHO_PORT, Gated, PacketsOut, Transfer, gated, percentiles
+from tests.helpers.gated import ECHO_PORT, Gated, Transfer, gated, percentiles
 from tests.helpers.knockd_process import PORT, KnockdProcess, elements, send
 from tests.helpers.mutations import mutated
 from tests.helpers.netns import Host, Topology
+from tests.helpers.packets_out import PacketsOut
 from tests.helpers.waiting import until
 
 pytestmark = [pytest.mark.root, pytest.mark.needs("ip", "nft"), pytest.mark.timeout(120)]
