@@ -21,6 +21,9 @@ CONTENDED_READ_BYTES = 16 * 1024
 BLOCKED_READ_BYTES = 4 * 1024
 #: On a slow link one record takes no longer than this, seconds; it is what a keystroke may wait for.
 RECORD_SECONDS = 0.01
+#: A connection that takes so many bytes without a stop is no slow link, whatever its last stop looked like: four times
+#: what waits unsent in our memory and in the kernel before it stops. Then it was we who had to wait for the processor.
+FAST_BYTES = 1024 * 1024
 #: Streams let loose in one turn of the loop.
 RELEASED_PER_TURN = 4
 
@@ -46,6 +49,7 @@ class Scheduler:
         "_link_limit",
         "_max_body",
         "_pumping",
+        "_taken",
         "_waiting",
         "blocked",
         "read_limit",
@@ -58,6 +62,7 @@ class Scheduler:
         self._pumping = False
         self._blocked_at = 0.0
         self._link_limit = max_body
+        self._taken = 0  # since the last stop
         #: the connection takes no more bytes now
         self.blocked = False
         #: most bytes to read from a local socket at once
@@ -70,6 +75,8 @@ class Scheduler:
 
     def sent(self, turn: Turn, size: int) -> None:
         """``turn`` just sent ``size`` bytes: may it go on, or is it held?"""
+        if self._link_limit < self._max_body:
+            self._measure(size)
         if self.blocked:
             self._hold(turn)
         elif self._waiting:
@@ -87,6 +94,7 @@ class Scheduler:
         """The connection takes no more bytes."""
         self.blocked = True
         self._blocked_at = now
+        self._taken = 0
         self._set_read_limit()
 
     def unblock(self, drained: int, now: float) -> None:
@@ -98,6 +106,13 @@ class Scheduler:
             self._link_limit = max(BLOCKED_READ_BYTES, min(self._max_body, fits))
         self._set_read_limit()
         self._start_pump()
+
+    def _measure(self, size: int) -> None:
+        """Another ``size`` bytes, at the pace of the last stop: is that still how fast the link is?"""
+        self._taken += size
+        if self._taken >= FAST_BYTES and not self.blocked:
+            self._link_limit = self._max_body
+            self._set_read_limit()
 
     def _hold(self, turn: Turn) -> None:
         turn.quantum = QUANTUM_BYTES

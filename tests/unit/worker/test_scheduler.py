@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from hyperion.worker.scheduler import (
     BLOCKED_READ_BYTES,
     CONTENDED_READ_BYTES,
+    FAST_BYTES,
     QUANTUM_BYTES,
     RECORD_SECONDS,
     RELEASED_PER_TURN,
@@ -155,6 +156,29 @@ def test_a_stream_that_ended_is_not_waited_for() -> None:
     soon.turn()
     assert not gone.reading
     assert stays.reading
+
+
+def test_a_connection_that_takes_much_without_a_stop_is_no_slow_link() -> None:
+    """It was this process that did not run, and the small records it would go on with cost it even more."""
+    turns, _ = scheduler()
+    turns.block(0.0)
+    turns.unblock(1_000_000, 1.0)
+    reader = Reader(turns)
+    while reader.sent < FAST_BYTES:
+        assert reader.read() == 10_000
+    assert turns.read_limit == MAX_BODY
+
+
+def test_a_slow_link_stays_one_while_it_stops_again_and_again() -> None:
+    turns, soon = scheduler()
+    reader = Reader(turns)
+    for second in range(0, 40, 2):
+        turns.block(second)
+        turns.unblock(1_000_000, second + 1)
+        soon.turn()
+        for _ in range(26):  # what the kernel and we take
+            assert reader.read() == 10_000
+    assert reader.sent > 4 * FAST_BYTES
 
 
 @given(st.lists(st.sampled_from(["block", "unblock", "turn", 0, 1, 2, 3]), max_size=200))
