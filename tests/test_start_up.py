@@ -53,6 +53,8 @@ def loaded(home: Path, line: str, code: int, **environ: str) -> tuple[set[str], 
     everything = done.stderr.splitlines()[-1].split()
     # Messages of the supervisor's children: two dozen classes that no command here has a use for.
     assert "hyperion.proto.control" not in everything
+    # What opens keys and writes files.
+    assert not {"hyperion.config.keyfile", "hyperion.config.safe_file", "hyperion.service_user"} & {*everything}
     return {name.partition(".")[0] for name in everything}, done.stdout
 
 

@@ -8,8 +8,8 @@ import os
 import stat
 from pathlib import Path
 
-from hyperion.config.owners import trusted_owners
-from hyperion.config.safe_file import create, who_reads
+from hyperion.config.owners import trusted_owners, who_reads
+from hyperion.config.safe_file import create
 from hyperion.errors import BadKeyError, reason_of
 from hyperion.service_user import service_uids, uid_of
 

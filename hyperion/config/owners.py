@@ -1,4 +1,4 @@
-"""Whose files we take for our own. Knows users, and nothing of what is in a file."""
+"""Whose files we take for our own, and who must be able to read them. Knows users, and nothing of what is in a file."""
 
 import os
 
@@ -10,3 +10,10 @@ def trusted_owners() -> set[int]:
     if os.geteuid() == 0 and caller.isascii() and caller.isdigit():
         owners.add(int(caller))
     return owners
+
+
+def who_reads(error: OSError) -> str | None:
+    """A hint where the system refused to let us read: root may have become another user meanwhile."""
+    if not isinstance(error, PermissionError) or not hasattr(os, "geteuid"):
+        return None
+    return f"user {os.geteuid()}, who runs this, must be able to read it"

@@ -169,13 +169,6 @@ def _lock(fd: int, directory: Path) -> None:
             return
 
 
-def who_reads(error: OSError) -> str | None:
-    """A hint where the system refused to let us read: root may have become another user meanwhile."""
-    if not isinstance(error, PermissionError) or not hasattr(os, "geteuid"):
-        return None
-    return f"user {os.geteuid()}, who runs this, must be able to read it"
-
-
 def _beside(path: Path) -> Path:
     """In the same directory, because only there a rename is atomic."""
     return path.parent / f".{path.name}.{secrets.token_hex(8)}.tmp"

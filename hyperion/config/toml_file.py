@@ -13,7 +13,7 @@ import msgspec
 from msgspec import inspect
 
 from hyperion.config.complaint import KeyPath, quoted, shown, spell, wrong
-from hyperion.config.safe_file import who_reads
+from hyperion.config.owners import who_reads
 from hyperion.errors import ConfigError, ConfigMissingError, reason_of
 
 #: Longest configuration file, bytes. A thousand servers need a fifth of it; more is a wrong file name.

@@ -2,7 +2,7 @@ import os
 
 import pytest
 
-from hyperion.config.owners import trusted_owners
+from hyperion.config.owners import trusted_owners, who_reads
 
 
 def test_root_trusts_the_caller_of_sudo(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -19,3 +19,12 @@ def test_others_trust_themselves_and_root(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(os, "geteuid", lambda: 12)
     monkeypatch.setenv("SUDO_UID", "4711")
     assert trusted_owners() == {0, 12}
+
+
+def test_who_must_be_able_to_read_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert who_reads(PermissionError(13, "Permission denied")) == (
+        f"user {os.geteuid()}, who runs this, must be able to read it"
+    )
+    assert who_reads(OSError(5, "Input/output error")) is None
+    monkeypatch.delattr(os, "geteuid")  # Windows
+    assert who_reads(PermissionError(13, "Permission denied")) is None

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from hyperion.config import safe_file
-from hyperion.config.safe_file import create, locked, make_directory, read_original, rewrite, set_aside, who_reads
+from hyperion.config.safe_file import create, locked, make_directory, read_original, rewrite, set_aside
 from hyperion.errors import CannotCreateError, ConfigError, TemporaryError
 
 ROOT = Path(__file__).parents[3]
@@ -205,12 +205,3 @@ def test_killed_between_writing_and_renaming(tmp_path: Path, way: str) -> None:
     assert path.read_bytes() == OLD
     left = [each for each in tmp_path.iterdir() if each != path]
     assert [(each.read_bytes(), mode_of(each)) for each in left] == [(b"secret", 0o600)]
-
-
-def test_who_must_be_able_to_read_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert who_reads(PermissionError(13, "Permission denied")) == (
-        f"user {os.geteuid()}, who runs this, must be able to read it"
-    )
-    assert who_reads(OSError(5, "Input/output error")) is None
-    monkeypatch.delattr(os, "geteuid")  # Windows
-    assert who_reads(PermissionError(13, "Permission denied")) is None
