@@ -109,13 +109,13 @@ def markdown_table(rows: Rows) -> str:
     return "\n".join([lines[0], "|" + "---|" * len(rows[0]), *lines[1:]])
 
 
-def replace_section(text: str, section: str) -> str:
+def replace_section(text: str, section: str, begin: str = BEGIN, end: str = END) -> str:
     """The document with a new section. Raises ValueError if the marker lines are not there, once each and in order."""
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not (begin and end):
-        raise ValueError(f"the document needs the lines {BEGIN!r} and {END!r}")
-    return f"{before}{BEGIN}\n\n{section}\n\n{END}{after}"
+    before, found_begin, rest = text.partition(begin)
+    _, found_end, after = rest.partition(end)
+    if not (found_begin and found_end):
+        raise ValueError(f"the document needs the lines {begin!r} and {end!r}")
+    return f"{before}{begin}\n\n{section}\n\n{end}{after}"
 
 
 def main() -> None:

@@ -29,11 +29,11 @@ PRIVILEGE_SEPARATION_DIRECTORY = Path("/run/sshd")
 KEYGEN_TIMEOUT = 20
 
 
-def sshd_config(directory: Path, port: int, cipher: str) -> str:
+def sshd_config(directory: Path, port: int, cipher: str, address: str = LOOPBACK) -> str:
     """A configuration that lets in one key and forwards; nothing else. UsePAM no: no session set-up of the system's."""
     return "\n".join(
         [
-            f"ListenAddress {LOOPBACK}",
+            f"ListenAddress {address}",
             f"Port {port}",
             f"HostKey {directory / 'host'}",
             f"AuthorizedKeysFile {directory / 'user.pub'}",

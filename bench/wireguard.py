@@ -4,13 +4,9 @@
 ``wireguard-go``. It is told its keys over its own socket, so no other tool is needed.
 """
 
-import contextlib
-import ctypes
 import os
 import shutil
 import socket
-import subprocess
-import threading
 import time
 from pathlib import Path
 from types import TracebackType
@@ -19,7 +15,7 @@ from typing import Self
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from bench.child import Child, ChildError
-from bench.service import accept_bulk
+from bench.far import Far, run
 
 #: Names that the program goes by.
 PROGRAMS = ("wireguard-go", "wireguard")
@@ -28,7 +24,6 @@ SOCKETS = Path("/var/run/wireguard")
 
 NEAR, FAR = ("10.97.0.1", "10.96.0.1", 51_820), ("10.97.0.2", "10.96.0.2", 51_821)
 START_SECONDS = 10.0
-CLONE_NEWNET = 0x4000_0000
 
 
 class WireGuard:
@@ -40,10 +35,9 @@ class WireGuard:
         self._directory = directory
         self._program = next((found for name in PROGRAMS if (found := shutil.which(name))), None)
         self.missing = "" if self._program else "not installed: go install golang.zx2c4.com/wireguard@latest"
-        self._namespace = f"hyb-{os.getpid()}"
+        self._far = Far("wire")
         self._suffix = str(os.getpid() % 10_000)
         self._children: list[Child] = []
-        self._listener: socket.socket | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -53,21 +47,15 @@ class WireGuard:
     ) -> None:
         for child in self._children:
             child.stop()
-        if self._listener is not None:
-            self._listener.close()
-            subprocess.run(["ip", "netns", "delete", self._namespace], capture_output=True, timeout=10)
+        self._far.__exit__(kind, error, trace)
 
     def serve(self) -> str:
         """Lays a wire to another namespace, a tunnel over it, and a bulk service at its end. Raises ChildError."""
-        run("ip", "netns", "add", self._namespace)
-        run("ip", "link", "add", "wire0", "type", "veth", "peer", "wire1", "netns", self._namespace)
+        self._far.lay(f"{NEAR[1]}/24", f"{FAR[1]}/24")
         keys = [X25519PrivateKey.generate() for _ in (NEAR, FAR)]
         for side, (own, other) in enumerate(((NEAR, FAR), (FAR, NEAR))):
-            prefix = () if side == 0 else ("ip", "netns", "exec", self._namespace)
-            run(*prefix, "ip", "address", "add", f"{own[1]}/24", "dev", f"wire{side}")
-            run(*prefix, "ip", "link", "set", f"wire{side}", "up")
-            self._end(side, prefix, keys[side], keys[1 - side], own, other)
-        self._listen()
+            self._end(side, () if side == 0 else self._far.prefix, keys[side], keys[1 - side], own, other)
+        self._far.serve(FAR[0], self.port)
         return FAR[0]
 
     def _end(
@@ -101,26 +89,3 @@ class WireGuard:
                 raise ChildError("wireguard-go refuses its configuration")
         run(*prefix, "ip", "address", "add", f"{own[0]}/24", "dev", device)
         run(*prefix, "ip", "link", "set", device, "mtu", "1420", "up")
-
-    def _listen(self) -> None:
-        """In the far namespace, from a thread that goes there."""
-        ready = threading.Event()
-
-        def inside() -> None:
-            with open(f"/run/netns/{self._namespace}", "rb") as namespace:
-                ctypes.CDLL(None).setns(namespace.fileno(), CLONE_NEWNET)
-            self._listener = socket.create_server((FAR[0], self.port))
-            ready.set()
-            with contextlib.suppress(OSError):
-                accept_bulk(self._listener)
-
-        threading.Thread(target=inside, daemon=True).start()
-        if not ready.wait(START_SECONDS):
-            raise ChildError("no service behind wireguard-go")
-
-
-def run(*command: str) -> None:
-    """Raises ChildError."""
-    done = subprocess.run(command, capture_output=True, text=True, timeout=10)
-    if done.returncode:
-        raise ChildError(f"{' '.join(command)} failed", done.stderr.splitlines())

@@ -1,0 +1,77 @@
+"""Another machine, as far as the network goes: a namespace at the end of a wire, with the bulk service in it."""
+
+import contextlib
+import ctypes
+import os
+import socket
+import subprocess
+import threading
+from types import TracebackType
+from typing import Self
+
+from bench.child import ChildError
+from bench.service import accept_bulk
+
+CLONE_NEWNET = 0x4000_0000
+START_SECONDS = 10.0
+COMMAND_SECONDS = 10
+
+
+class Far:
+    """A context manager; made by ``lay``. ``name`` is part of the names of the namespace and of the wire."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._namespace = f"hyb-{os.getpid()}-{name}"
+        self._listener: socket.socket | None = None
+        self._made = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._listener is not None:
+            self._listener.close()
+        if self._made:
+            subprocess.run(["ip", "netns", "delete", self._namespace], capture_output=True, timeout=COMMAND_SECONDS)
+
+    @property
+    def prefix(self) -> tuple[str, ...]:
+        """Before a command that is to run there."""
+        return ("ip", "netns", "exec", self._namespace)
+
+    def lay(self, near: str, far: str) -> None:
+        """The namespace, and a wire with these addresses, each with its prefix. Raises ChildError."""
+        run("ip", "netns", "add", self._namespace)
+        self._made = True
+        ends = f"{self._name}0", f"{self._name}1"
+        run("ip", "link", "add", ends[0], "type", "veth", "peer", ends[1], "netns", self._namespace)
+        for prefix, end, address in (((), ends[0], near), (self.prefix, ends[1], far)):
+            run(*prefix, "ip", "address", "add", address, "dev", end)
+            run(*prefix, "ip", "link", "set", end, "up")
+        run(*self.prefix, "ip", "link", "set", "lo", "up")
+
+    def serve(self, address: str, port: int) -> None:
+        """The bulk service at an address that is there. Raises ChildError."""
+        ready = threading.Event()
+
+        def inside() -> None:
+            with open(f"/run/netns/{self._namespace}", "rb") as namespace:
+                ctypes.CDLL(None).setns(namespace.fileno(), CLONE_NEWNET)
+            self._listener = socket.create_server((address, port))
+            ready.set()
+            with contextlib.suppress(OSError):
+                accept_bulk(self._listener)
+
+        threading.Thread(target=inside, daemon=True).start()
+        if not ready.wait(START_SECONDS):
+            raise ChildError(f"no service at {address}")
+
+
+def run(*command: str) -> None:
+    """A command, to its end. Raises ChildError."""
+    done = subprocess.run(command, capture_output=True, text=True, timeout=COMMAND_SECONDS)
+    if done.returncode:
+        raise ChildError(f"{' '.join(command)} failed", done.stderr.splitlines())
