@@ -231,7 +231,8 @@ def test_a_network_that_is_in_use_is_refused_and_a_free_one_named(host: Host, oc
         assert tund.ended() == 78
     assert snapshot(host) == before
     assert "10.99.0.0/24 is in use on this machine (10." in fault.reason
-    address, prefix = fault.reason.split('addr = "')[1].split('"')[0], 24
+    assert fault.hint is not None
+    address, prefix = fault.hint.split('addr = "')[1].split('"')[0], 24
     settings = msgspec.structs.replace(SETTINGS, ipv4=f"{address}/{prefix}")
     with TundProcess(host, settings):
         assert address in host.ip("address", "show", "dev", DEVICE)
