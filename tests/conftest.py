@@ -8,7 +8,7 @@
 * Every skip is listed at the end with its reason. With ``CI`` set, a skip is a failure.
 * ``make test`` runs several tests at a time. A test that cannot have others beside it, because it judges how long
   something takes, is marked ``alone``.
-* Warnings are errors. A test may take 60 s (``@pytest.mark.timeout(120)`` where it must take longer).
+* Warnings are errors. A test may take 60 s, one of e2e 180 s (``@pytest.mark.timeout(120)`` where it must take longer).
 """
 
 import asyncio

@@ -15,6 +15,16 @@ from tests.helpers.openssh import OpenSsh, openssh
 from tests.helpers.transparent import namespace
 from tests.helpers.trials import no_trial_left
 
+#: Seconds that a test here may take which says nothing else: it starts a dozen programs, and the machine may be busy.
+SECONDS = 180
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Those of other folders are among them."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents and item.get_closest_marker("timeout") is None:
+            item.add_marker(pytest.mark.timeout(SECONDS))
+
 
 @pytest.fixture(scope="module")
 def network() -> Iterator[Topology]:
