@@ -9,10 +9,7 @@ and it cannot be pickled. Only ``raw`` and the method ``format()`` give it away,
 
 import base64
 import binascii
-import hmac
 from typing import NoReturn, Self
-
-from hyperion.proto.fingerprint import fingerprint
 
 #: Length of every key, bytes (X25519, and the PSK of Noise).
 KEY_LENGTH = 32
@@ -99,6 +96,9 @@ class PublicKey:
     @property
     def fingerprint(self) -> str:
         """A short form for logs: ``SHA256:`` and 16 characters of URL-safe base64."""
+        # Here, because hashes are slow to load, and most keys are only passed on.
+        from hyperion.proto.fingerprint import fingerprint  # noqa: PLC0415
+
         return fingerprint(self._raw)
 
     def __str__(self) -> str:
@@ -146,6 +146,9 @@ class _Secret:
         return f"{type(self).__name__}(hidden)"
 
     def __eq__(self, other: object) -> bool:
+        # Here, because it loads hashes, too.
+        import hmac  # noqa: PLC0415
+
         return type(other) is type(self) and hmac.compare_digest(self._raw, other._raw)
 
     def __setattr__(self, name: str, value: object) -> NoReturn:
