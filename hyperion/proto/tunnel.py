@@ -139,7 +139,7 @@ class Tunnel:
 
     def data_to_send(self) -> list[bytes | bytearray]:
         """Everything for the peer since the last call, in order: frames queued by the session are sealed now."""
-        if self._writer is not None and self.mux.has_pending:
+        if self._writer is not None and self.mux.pending:
             self._seal_pending(self._writer)
         outgoing = self._outgoing
         if outgoing:
@@ -168,7 +168,7 @@ class Tunnel:
         Raises LocalProtocolError if that is too early, or something waits in ``data_to_send``, which comes first.
         """
         writer = self._writer
-        if writer is None or self._outgoing or self.mux.has_pending:
+        if writer is None or self._outgoing or self.mux.pending:
             raise LocalProtocolError("the tunnel is not open, or has something else to send")
         self.mux.put_data_header(stream, size, buffer)
         return writer.seal_into(buffer[: HEADER_BYTES + size], into)

@@ -155,7 +155,7 @@ class TunnelConnection(asyncio.BufferedProtocol):
 
     def send_from_buffer(self, stream: YamuxStream, size: int) -> None:
         """Send ``size`` bytes that were read into ``local_buffer`` behind the room for a header. Hot path."""
-        others = self.tunnel.mux.has_pending
+        others = self.tunnel.mux.pending
         if size <= SMALL_BODY_BYTES and (others or not turn.alone):
             self.send(stream, local_buffer[HEADER_BYTES : HEADER_BYTES + size])
             return

@@ -84,7 +84,8 @@ class YamuxSession(FrameParser):
         self._limits = limits
         self._streams: dict[int, YamuxStream] = {}
         self._events: deque[YamuxEvent] = deque() if events is None else events
-        self._pending = bytearray()  # frames to be sent
+        #: frames queued for ``data_to_send``: an attribute, because drivers look at it for each record
+        self.pending = bytearray()
         self._queued_pongs = 0
         self._unacknowledged = 0
         self._next_id = 1
@@ -126,15 +127,10 @@ class YamuxSession(FrameParser):
         """The oldest event not yet taken, None if there is none."""
         return self._events.popleft() if self._events else None
 
-    @property
-    def has_pending(self) -> bool:
-        """True if ``data_to_send`` has something."""
-        return bool(self._pending)
-
     def data_to_send(self) -> bytearray:
         """All frames queued since the last call, in order."""
-        pending = self._pending
-        self._pending = bytearray()
+        pending = self.pending
+        self.pending = bytearray()
         self._queued_pongs = 0
         return pending
 
@@ -152,7 +148,7 @@ class YamuxSession(FrameParser):
             self.fail(error)
             return
         if nonce is not None:
-            self._pending += encode_header(FrameType.PING, SYN, 0, nonce)
+            self.pending += encode_header(FrameType.PING, SYN, 0, nonce)
 
     # --- what the driver orders
 
@@ -177,15 +173,15 @@ class YamuxSession(FrameParser):
     def send_data(self, stream: YamuxStream, data: bytes | memoryview) -> None:
         """Queue ``data``, at most ``stream.send_window`` bytes, as one frame. Raises StreamStateError."""
         size = len(data)
-        self._pending += HEADER.pack(VERSION, _DATA, self._charge(stream, size), stream.id, size)
-        self._pending += data
+        self.pending += HEADER.pack(VERSION, _DATA, self._charge(stream, size), stream.id, size)
+        self.pending += data
 
     def send_finish(self, stream: YamuxStream) -> None:
         """Half-close: no more data from us. Does nothing if that was said before."""
         if stream.send_closed or stream.gone:
             return
         stream.send_closed = True
-        self._pending += encode_header(FrameType.DATA, self._take_flags(stream) | FIN, stream.id, 0)
+        self.pending += encode_header(FrameType.DATA, self._take_flags(stream) | FIN, stream.id, 0)
         if stream.receive_closed:
             self._forget(stream)
 
@@ -194,7 +190,7 @@ class YamuxSession(FrameParser):
         if stream.gone:
             return
         if not stream.first_flags & SYN:
-            self._pending += encode_header(FrameType.DATA, RST, stream.id, 0)
+            self.pending += encode_header(FrameType.DATA, RST, stream.id, 0)
         self._forget(stream)
 
     def consumed(self, stream: YamuxStream, size: int, now: float) -> bool:
@@ -203,13 +199,13 @@ class YamuxSession(FrameParser):
             return False  # nothing more will come, so nobody needs credit
         credit = stream.receive_window.consumed(size, now, self._keepalive.round_trip)
         if credit:
-            self._pending += encode_header(FrameType.WINDOW_UPDATE, self._take_flags(stream), stream.id, credit)
+            self.pending += encode_header(FrameType.WINDOW_UPDATE, self._take_flags(stream), stream.id, credit)
         return bool(credit)
 
     def send_go_away(self, code: GoAwayCode) -> None:
         """Say that we end the session, and why. The driver hangs up once it is sent."""
         if not self._over:
-            self._pending += encode_header(FrameType.GO_AWAY, 0, 0, code)
+            self.pending += encode_header(FrameType.GO_AWAY, 0, 0, code)
             self._end()
 
     def fail(self, error: ProtocolError) -> None:
@@ -217,7 +213,7 @@ class YamuxSession(FrameParser):
         if self._over:
             return
         if isinstance(error, YamuxError) and error.go_away is not None:
-            self._pending += encode_header(FrameType.GO_AWAY, 0, 0, error.go_away)
+            self.pending += encode_header(FrameType.GO_AWAY, 0, 0, error.go_away)
         self._end()
         self._events.append(SessionFailed(error))
 
@@ -249,7 +245,7 @@ class YamuxSession(FrameParser):
 
     def _on_data(self, flags: int, stream_id: int, length: int) -> None:
         """The header of a Data frame. Its whole body is charged now, before a byte of it came."""
-        stream = self._stream_of(flags, stream_id, _DATA, length)
+        stream = self._stream_of(flags, stream_id, _DATA, length) if flags else self._streams.get(stream_id)
         if stream is None:
             if length > self._limits.max_stream_window:
                 raise YamuxError("a body larger than any window", go_away=GoAwayCode.PROTOCOL_ERROR)
@@ -299,7 +295,7 @@ class YamuxSession(FrameParser):
         self._queued_pongs += 1
         if self._queued_pongs > self._limits.max_queued_pongs:
             raise YamuxError("pings faster than they can be answered", go_away=GoAwayCode.PROTOCOL_ERROR)
-        self._pending += encode_header(FrameType.PING, ACK, 0, nonce)
+        self.pending += encode_header(FrameType.PING, ACK, 0, nonce)
 
     def _stream_of(self, flags: int, stream_id: int, kind: int, length: int) -> YamuxStream | None:
         """The stream a frame is about, after its SYN, ACK and RST took effect; None if nothing is left to do."""
@@ -324,7 +320,7 @@ class YamuxSession(FrameParser):
         if length > INITIAL_WINDOW_BYTES:
             raise YamuxError("a body beyond the window", go_away=GoAwayCode.PROTOCOL_ERROR)
         if self._client:
-            self._pending += encode_header(FrameType.DATA, RST, stream_id, 0)
+            self.pending += encode_header(FrameType.DATA, RST, stream_id, 0)
             return None
         if len(self._streams) >= self._limits.max_streams:
             internal = kind == _DATA  # two codes for one cause: so does the original

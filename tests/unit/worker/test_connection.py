@@ -116,7 +116,7 @@ async def test_a_peer_that_asks_and_never_reads_is_dropped(events: Events, monke
         client, server = rig.client_tunnels()[0], rig.server_tunnels()[0].tunnel.mux
         while not events.fields(SESSION_CLOSED):
             heard = server._keepalive._last_heard
-            client.tunnel.mux._pending += encode_header(FrameType.PING, SYN, 0, 7) * 60
+            client.tunnel.mux.pending += encode_header(FrameType.PING, SYN, 0, 7) * 60
             client._write_out()
             while server._keepalive._last_heard == heard and not events.fields(SESSION_CLOSED):
                 await asyncio.sleep(0)
@@ -134,7 +134,7 @@ async def test_small_bodies_share_a_record_with_the_others_of_their_turn_and_wai
             writer.write(b"x")
             await reader.readexactly(1)
         ours = rig.client_tunnels()[0]
-        await until(lambda: not ours.tunnel.mux.has_pending)
+        await until(lambda: not ours.tunnel.mux.pending)
         seen: list[int] = []
         written, gathered = Outlet.write_from_buffer, Outlet.write
 

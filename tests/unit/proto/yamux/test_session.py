@@ -33,7 +33,7 @@ def test_ids_are_odd_and_nothing_is_sent_before_data() -> None:
     client = new(client=True)
     streams = [client.open_stream() for _ in range(3)]
     assert [stream.id for stream in streams] == [1, 3, 5]
-    assert not client.has_pending
+    assert not client.pending
     client.send_data(streams[1], b"xy")
     client.send_data(streams[1], b"z")
     assert sent(client) == [(DATA, SYN, 3, 2), (DATA, 0, 3, 1)]
