@@ -10,7 +10,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import msgspec
 import pytest
 
 from tests.helpers.netns import Host, alone
@@ -22,11 +21,11 @@ from tests.helpers.tund_process import (
     OWN6,
     SERVERS,
     SERVERS6,
-    SETTINGS,
     TundProcess,
     connect,
-    listen,
+    serving,
     target,
+    with_mtu,
 )
 
 pytestmark = [pytest.mark.root, pytest.mark.needs("ip")]
@@ -87,10 +86,9 @@ class Tap:
 def test_every_checksum_is_right(host: Host, mtu: int, offload: bool) -> None:
     """Summed up by other code, at the device; what TSO leaves open must hold the addresses' part."""
     data = random.Random(mtu).randbytes(MIB)
-    with TundProcess(host, msgspec.structs.replace(SETTINGS, mtu=mtu, offload=offload)) as tund, Tap(host) as tap:
+    with TundProcess(host, with_mtu(mtu, offload=offload)) as tund, Tap(host) as tap:
         for own, servers in ((OWN, SERVERS), (OWN6, SERVERS6)):
-            with listen(host, own) as listener:
-                tund.send(target("web1", (443, listener.getsockname()[1])))
+            with serving(host, tund, 443, own) as listener:
                 thread = threading.Thread(target=send_back, args=(listener, len(data)))
                 thread.start()
                 with connect(host, servers["web1"], 443) as sock:
@@ -186,8 +184,7 @@ def flood(host: Host, count: int) -> None:
         assert tund.child.poll() is None
         assert counts["malformed"] > count // 50
         # It still works, and is at rest.
-        with listen(host, OWN) as listener:
-            tund.send(target("web1", (22, listener.getsockname()[1])))
+        with serving(host, tund, 22):
             connect(host, SERVERS["web1"], 22).close()
         assert busy(tund.pid, 1.0) < 0.05
     assert wrong == []

@@ -25,7 +25,9 @@ from tests.helpers.tund_process import (
     TundProcess,
     connect,
     listen,
+    serving,
     target,
+    with_mtu,
 )
 
 pytestmark = [pytest.mark.root, pytest.mark.needs("ip")]
@@ -73,11 +75,7 @@ def echo(listener: socket.socket, size: int) -> threading.Thread:
 @pytest.mark.parametrize("offload", [True, False], ids=["TSO", "plain"])
 def test_bulk_arrives_whole(host: Host, own: str, servers: dict[str, str], mtu: int, offload: bool) -> None:
     data = random.Random(mtu).randbytes(4 * MIB)
-    with (
-        TundProcess(host, msgspec.structs.replace(SETTINGS, mtu=mtu, offload=offload)) as tund,
-        listen(host, own) as listener,
-    ):
-        tund.send(target("web1", (443, listener.getsockname()[1])))
+    with TundProcess(host, with_mtu(mtu, offload=offload)) as tund, serving(host, tund, 443, own) as listener:
         thread = echo(listener, len(data))
         with connect(host, servers["web1"], 443) as sock:
             assert sock.getpeername()[:2] == (servers["web1"], 443)
@@ -169,21 +167,17 @@ def test_a_server_that_is_forgotten(host: Host, tund: TundProcess) -> None:
 
 
 def test_the_listeners_are_for_the_device_only(host: Host, tund: TundProcess) -> None:
-    with listen(host, OWN) as listener:
-        tund.send(target("web1", (22, listener.getsockname()[1])))
-        with pytest.raises(ConnectionRefusedError):
-            connect(host, "127.0.0.1", listener.getsockname()[1])
+    with serving(host, tund, 22) as listener, pytest.raises(ConnectionRefusedError):
+        connect(host, "127.0.0.1", listener.getsockname()[1])
 
 
 def test_an_application_at_another_address_of_this_machine_is_refused(host: Host, tund: TundProcess) -> None:
     host.ip("address", "add", "192.0.2.7/32", "dev", "lo")
-    with listen(host, OWN) as listener:
-        tund.send(target("web1", (22, listener.getsockname()[1])))
-        with host.socket(socket.AF_INET, socket.SOCK_STREAM) as sock:
-            sock.settimeout(5)
-            sock.bind(("192.0.2.7", 0))
-            with pytest.raises(ConnectionRefusedError):
-                sock.connect((SERVERS["web1"], 22))
+    with serving(host, tund, 22), host.socket(socket.AF_INET, socket.SOCK_STREAM) as sock:
+        sock.settimeout(5)
+        sock.bind(("192.0.2.7", 0))
+        with pytest.raises(ConnectionRefusedError):
+            sock.connect((SERVERS["web1"], 22))
 
 
 @pytest.mark.parametrize("end", ["stop", "end of the supervisor", "kill"])
@@ -248,8 +242,7 @@ def test_beside_a_vpn_that_takes_everything(host: Host) -> None:
     host.ip("rule", "add", "not", "fwmark", "51820", "table", "51820")
     host.ip("rule", "add", "table", "main", "suppress_prefixlength", "0")  # local networks stay local, as wg-quick does
     before = snapshot(host)
-    with TundProcess(host) as tund, listen(host, OWN) as listener:
-        tund.send(target("web1", (22, listener.getsockname()[1])))
+    with TundProcess(host) as tund, serving(host, tund, 22):
         connect(host, SERVERS["web1"], 22).close()
     wait_until(lambda: snapshot(host) == before)
 

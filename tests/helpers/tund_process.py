@@ -1,11 +1,12 @@
 """A real tund in a network namespace, and the supervisor's end of its control socket."""
 
+import contextlib
 import fcntl
 import socket
 import sys
 import termios
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -129,3 +130,16 @@ def connect(host: Host, address: str, port: int, timeout: float = 5.0) -> socket
         sock.close()
         raise
     return sock
+
+
+def with_mtu(mtu: int, *, offload: bool) -> DeviceSettings:
+    """The usual device with another MTU; ``offload``: with TSO and open checksums."""
+    return msgspec.structs.replace(SETTINGS, mtu=mtu, offload=offload)
+
+
+@contextlib.contextmanager
+def serving(host: Host, tund: TundProcess, port: int, own: str = OWN) -> Iterator[socket.socket]:
+    """A listener behind ``port`` of web1, for the length of the block."""
+    with listen(host, own) as listener:
+        tund.send(target("web1", (port, listener.getsockname()[1])))
+        yield listener
