@@ -39,13 +39,16 @@ class LogEvent(msgspec.Struct, frozen=True):
 
 
 _SOURCE = ("source.ip", "source.port")
-_SESSION = ("hyperion.session.id", "user.id", "user.name")
+#: Where there is a gate: from the knock to the last stream of the session that it let in.
+_KNOCK = "hyperion.knock.id"
+_SESSION = ("hyperion.session.id", "user.id", "user.name", _KNOCK)
 _STREAM = (
     *_SOURCE,
     "hyperion.session.id",
     "hyperion.stream.id",
     "user.id",
     "user.name",
+    _KNOCK,
     "destination.ip",
     "destination.port",
 )

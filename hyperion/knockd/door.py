@@ -134,7 +134,7 @@ class Door:
                 await loop.run_in_executor(self._thread, self._firewall.admit, source, ttl)
                 about = {"hyperion.knock.id": knock or None, "hyperion.firewall.ttl_s": ttl}
                 log.event(FIREWALL_ADMITTED, self._fields(source) | about)
-                self._tell(Admitted(source, int(ttl)))
+                self._tell(Admitted(source, int(ttl), knock))
             else:
                 self._admission.forget(source)
                 await loop.run_in_executor(self._thread, self._firewall.revoke, source)

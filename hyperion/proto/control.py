@@ -125,6 +125,13 @@ class ServerPolicy(Message, frozen=True, tag="server-policy"):
     handshake_timeout: float
 
 
+class Knocked(Message, frozen=True, tag="knocked"):
+    """To a server worker, for its log: the gate let this source in, because of the knock with this id."""
+
+    source: str
+    knock: str
+
+
 class Drain(Message, frozen=True, tag="drain"):
     """Take nothing new, finish the streams that run, exit after ``timeout`` seconds at the latest."""
 
@@ -255,6 +262,7 @@ SupervisorToWorker = (
     | ClientWorkerConfig
     | SocksConfig
     | ServerPolicy
+    | Knocked
     | Poll
     | DeviceUp
     | DeviceDown

@@ -82,10 +82,11 @@ class Held(Message, frozen=True, tag="held"):
 
 
 class Admitted(Message, frozen=True, tag="admitted"):
-    """This source may connect for ``ttl`` seconds from now."""
+    """This source may connect for ``ttl`` seconds from now, because of the knock with this id (that of the log)."""
 
     source: str
     ttl: int
+    knock: str = ""
 
 
 class Standing(Message, frozen=True, tag="standing"):

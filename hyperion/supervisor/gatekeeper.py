@@ -13,8 +13,8 @@ import msgspec
 
 from hyperion.capabilities import NONE, Rights
 from hyperion.config import ServerConfig
-from hyperion.proto.control import LogSettings, Message, Ready, SessionOpened
-from hyperion.proto.control_knockd import KnockdConfig
+from hyperion.proto.control import Knocked, LogSettings, Message, Ready, SessionOpened
+from hyperion.proto.control_knockd import Admitted, KnockdConfig
 from hyperion.proto.knock import derive_knock_key
 from hyperion.supervisor.crew import Crew
 from hyperion.supervisor.gate import Gate
@@ -130,6 +130,10 @@ class Gatekeeper:
         return Spec(NAME, "hyp-knockd", ENTRY, message, kind=KNOCKD, heard=self._heard, ended=self._ended)
 
     def _heard(self, message: Message) -> None:
+        if isinstance(message, Admitted) and message.knock and self._crew is not None:
+            # First: whoever connects now may be there before anything else is done.
+            for name in self._crew.names:
+                self._crew.tell(name, Knocked(message.source, message.knock))
         if isinstance(message, Ready) and not self._has_memory:
             # It has made its file: one that comes after it and finds none knows that it was lost.
             self._has_memory = True

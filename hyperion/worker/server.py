@@ -17,6 +17,7 @@ from hyperion.flood import RejectionMeter
 from hyperion.proto.admins import AdminRule
 from hyperion.proto.control import (
     Heartbeat,
+    Knocked,
     ServerPolicy,
     ServerWorkerConfig,
     SupervisorToWorker,
@@ -29,6 +30,7 @@ from hyperion.worker.duties import Worker
 from hyperion.worker.egress import Admins
 from hyperion.worker.expiry import ExpiryWatch
 from hyperion.worker.gate import Gate
+from hyperion.worker.knocks import LastKnocks
 from hyperion.worker.session import ServedSession
 
 #: Connections the kernel may hold for us; a burst of clients after a restart fits.
@@ -50,6 +52,7 @@ class ServerWorker(Worker):
         self.seen = SeenEphemerals()
         self.meter = RejectionMeter()
         self._sessions: set[ServedSession] = set()
+        self._knocks = LastKnocks()
         self._expiry = ExpiryWatch(lambda: self._sessions)
         self._listener: asyncio.Server | None = None
 
@@ -61,9 +64,13 @@ class ServerWorker(Worker):
 
     def handle(self, message: SupervisorToWorker) -> bool:
         """Obey the supervisor. False if a server worker knows no such order."""
-        if not isinstance(message, ServerPolicy):
-            return super().handle(message)
-        self._apply(message)
+        match message:
+            case ServerPolicy():
+                self._apply(message)
+            case Knocked(source=source, knock=knock):
+                self._knocks.note(source, knock)
+            case _:
+                return super().handle(message)
         return True
 
     def stop(self, reason: str) -> None:
@@ -84,7 +91,14 @@ class ServerWorker(Worker):
 
     def admitted(self, connection: TunnelConnection, rule: AdminRule, source: tuple[str, int]) -> Session:
         session = ServedSession(
-            connection, rule, source, self._counters, self._poller, self._session_changed, self._tell
+            connection,
+            rule,
+            source,
+            self._counters,
+            self._poller,
+            self._session_changed,
+            self._tell,
+            self._knocks.of(source[0]),
         )
         self._sessions.add(session)
         session.draining = self._draining

@@ -3,7 +3,7 @@
 Knows: the admin's rule of this moment, the audit log. Refuses to know: bytes of streams and of the handshake.
 
 One id runs through all lines: ``hyperion.session.id`` from the connection on, with ``hyperion.stream.id`` for each
-stream.
+stream; and behind a gate ``hyperion.knock.id``, from the knock on.
 """
 
 import time
@@ -47,7 +47,8 @@ _QUIET_ENDS = frozenset({"peer-closed", "peer-went-away", "drain", "stop"})
 class ServedSession(Session):
     """A proven client. ``rule`` is looked up again at each reload: None means that nothing more is allowed.
 
-    ``tell`` is given the news for the supervisor: that the session is open, and that it is over.
+    ``tell`` is given the news for the supervisor: that the session is open, and that it is over. ``knock``: the id
+    of the knock that let its source in, where there is a gate.
     """
 
     def __init__(
@@ -59,6 +60,7 @@ class ServedSession(Session):
         poller: Poller,
         changed: Callable[["ServedSession"], None],
         tell: Callable[[SessionOpened | SessionClosed], None],
+        knock: str | None = None,
     ) -> None:
         self.connection = connection
         self.poller = poller
@@ -77,6 +79,8 @@ class ServedSession(Session):
             "hyperion.session.id": self.id,
             **user_fields(rule),
         }
+        if knock is not None:
+            self._fields["hyperion.knock.id"] = knock
         shared = self._fields | {"destination.ip": TARGET_HOST}
         self._stream_opened = log.Series(STREAM_OPENED, shared, _STREAM_FIELDS)
         self._stream_closed = log.Series(STREAM_CLOSED, shared, _STREAM_FIELDS + _TOTAL_FIELDS)

@@ -54,7 +54,8 @@ def test_a_knock_opens_for_its_sender(network: Topology, knockd: KnockdProcess) 
         (network.admin, network.admin.ipv6, network.server.ipv6),
     ):
         send(host, target, knock())
-        assert knockd.expect(Admitted) == Admitted(source, TTL)
+        admitted = knockd.expect(Admitted)
+        assert (admitted.source, admitted.ttl, bool(admitted.knock)) == (source, TTL, True)
     found = elements(network.server)
     assert found.keys() == {network.admin.ipv4, network.admin.ipv6}
     assert all(element["timeout"] == TTL and 0 < element["expires"] <= TTL for element in found.values())

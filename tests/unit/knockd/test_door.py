@@ -61,7 +61,7 @@ class Rig:
 
     def _on_news(self, news: GrantNews) -> None:
         match news:
-            case Admitted(source, ttl):
+            case Admitted(source=source, ttl=ttl):
                 assert ttl == TTL
                 self.admitted.append(source)
             case Standing():

@@ -41,7 +41,7 @@ DOWN: list[SupervisorToKnockd] = [CONFIG, Revoke(source="192.0.2.1"), Hold(secon
 UP: list[KnockdToSupervisor] = [
     Ready(pid=17),
     Pulse(),
-    Admitted(source="192.0.2.1", ttl=60),
+    Admitted(source="192.0.2.1", ttl=60, knock="5f2c9a1e"),
     Standing(source="192.0.2.1", left=12.5),
     Ended(source="192.0.2.1", reason="expired"),
     KnockCounts(verdicts={"accepted": 1, "stale": 2}, dropped=3),

@@ -9,7 +9,7 @@ import pytest
 
 from hyperion.capabilities import Capability
 from hyperion.config import FirewallSettings, KnockSettings, ServerConfig
-from hyperion.proto.control import Heartbeat, LogSettings, Message, Ready, SessionOpened
+from hyperion.proto.control import Heartbeat, Knocked, LogSettings, Message, Ready, SessionOpened
 from hyperion.proto.control_knockd import Admitted, GateState, Held, Hold, KnockdConfig, Revoke
 from hyperion.proto.knock import derive_knock_key
 from hyperion.proto.operator import HoldGuardRequest, ProofRequest
@@ -41,6 +41,7 @@ class FakeCrew:
         self.told: list[tuple[str, Message]] = []
         self.leaving = False
         self.helpers = ["knockd"]
+        self.names = ["0", "1"]
 
     def add(self, spec: Spec) -> None:
         self.specs.append(spec)
@@ -53,6 +54,9 @@ class FakeCrew:
 
     def has_helper(self, name: str) -> bool:
         return name == "knockd" and bool(self.specs)
+
+    def tell(self, name: str, message: Message) -> None:
+        self.told.append((name, message))
 
     def tell_helper(self, name: str, message: Message) -> None:
         self.told.append((name, message))
@@ -119,6 +123,13 @@ def test_knockd_is_a_helper_whose_words_reach_the_gate(rig: Rig) -> None:
     spec.heard(GateState(ok=False, reason="table: gone"))
     assert rig.keeper.gate.reason == "table: gone"
     assert rig.changes == 2
+
+
+def test_each_worker_is_told_which_knock_let_a_source_in(rig: Rig) -> None:
+    heard = rig.crew.specs[0].heard
+    assert heard is not None
+    heard(Admitted("192.0.2.1", 60, "5f2c9a1e"))
+    assert rig.crew.told == [(name, Knocked("192.0.2.1", "5f2c9a1e")) for name in ("0", "1")]
 
 
 def test_its_end_is_news_but_not_at_the_end_of_all(rig: Rig) -> None:

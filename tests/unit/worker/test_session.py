@@ -6,7 +6,7 @@ import time
 import pytest
 
 from hyperion.events import SESSION_CLOSED, SESSION_OPENED, STREAM_CLOSED, STREAM_FAILED, STREAM_OPENED
-from hyperion.proto.control import SessionClosed, SessionOpened
+from hyperion.proto.control import Knocked, SessionClosed, SessionOpened
 from hyperion.proto.fingerprint import fingerprint
 from hyperion.worker.deadlines import Deadlines
 from tests.helpers.rig import ADMIN, Events, Rig, echo, service, until
@@ -30,6 +30,22 @@ async def test_one_id_runs_from_the_session_to_each_stream_with_its_bytes(events
         assert [fields["source.bytes"] for fields in ends] == [300, 700]
         assert {fields["hyperion.session.id"] for fields in ends} == {opened["hyperion.session.id"]}
         assert [fields["hyperion.stream.id"] for fields in ends] == [1, 3]
+
+
+async def test_the_knock_that_let_it_in_is_in_the_lines_of_session_and_stream(events: Events) -> None:
+    async with service(echo) as port:
+        rig = Rig(port)
+        rig.server.handle(Knocked("127.0.0.1", "5f2c9a1e"))
+        async with rig:
+            assert await rig.exchange(b"x") == b"x"
+    for event in (SESSION_OPENED, STREAM_OPENED, STREAM_CLOSED, SESSION_CLOSED):
+        served = [fields for fields in events.fields(event) if "user.id" in fields]
+        assert [fields["hyperion.knock.id"] for fields in served] == ["5f2c9a1e"], event.action
+
+
+async def test_without_a_gate_there_is_no_knock_to_name(events: Events) -> None:
+    async with Rig(9):
+        assert "hyperion.knock.id" not in events.fields(SESSION_OPENED)[0]
 
 
 async def test_a_client_that_asks_for_nothing_is_not_waited_for(events: Events) -> None:
