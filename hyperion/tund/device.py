@@ -137,13 +137,13 @@ def _tame_ipv6(name: str) -> bool:
 def _explain(error: OSError, name: str) -> HyperionError:
     """What the kernel's refusal of a device means."""
     number = error.args[0] if error.args else 0
-    if number in {1, 13}:  # EPERM, EACCES
+    if number in {errno.EPERM, errno.EACCES}:
         return RefusedError(f"{name} cannot be made: permission denied", hint="it needs root or CAP_NET_ADMIN")
-    if number == 16:  # EBUSY
+    if number == errno.EBUSY:
         return CannotCreateError(
             f"{name} is in use", hint="another hyperion-client runs; stop it: hyperion-client down"
         )
-    if number in {2, 6, 19}:  # ENOENT, ENXIO, ENODEV
+    if number in {errno.ENOENT, errno.ENXIO, errno.ENODEV}:
         return CannotCreateError(
             f"{name} cannot be made: this machine has no TUN devices", hint="load the module: modprobe tun"
         )

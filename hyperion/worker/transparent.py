@@ -71,6 +71,7 @@ class TransparentPorts:
         wanted = list(self._ports)
         self._close_all()
         self._device, self._addresses = device.name, device.addresses
+        self._complained = False
         self._open(self._allowed if self._allowed is not None else wanted)
         self._report()
 
@@ -153,7 +154,7 @@ class TransparentPorts:
         self._tell(Listeners(closed=self._allowed is not None, ports=pairs))
 
     def _complain(self, error: OSError) -> None:
-        """Once: an old kernel refuses each of them in the same way."""
+        """Once for a device: an old kernel refuses each of them in the same way."""
         if not self._complained:
             self._complained = True
             message = f"nothing can listen on {self._device}: transparent mode does not reach this server"
