@@ -71,10 +71,20 @@ class Listing:
             for name in (rules.set, rules.set6)
             if not any(_opens(rule, rules, name) for rule in inside)
         ]
-        found += ["a rule accepts everything" for rule in inside if _accepts_all(rule)]
         port = rules.tunnel_port
-        found += [f"a rule opens port {port} to everybody" for rule in inside if _lets_everybody_in(rule, port)]
+        met = self._met_by_strangers(str(chain["name"]), port, set())
+        found += ["a rule accepts everything" for rule in met if _accepts_all(rule)]
+        found += [f"a rule opens port {port} to everybody" for rule in met if _lets_everybody_in(rule, port)]
         return found
+
+    def _met_by_strangers(self, chain: str, port: int, seen: set[str]) -> list[Json]:
+        """The rules that the first packet of a stranger to ``port`` comes to, also in chains that it is sent to."""
+        if chain in seen:
+            return []
+        seen.add(chain)
+        own = [rule for rule in self._rules if rule.get("chain") == chain]
+        others = [target for rule in own for target in _targets(rule) if _meets_everybody(rule, port)]
+        return own + [rule for target in others for rule in self._met_by_strangers(target, port, seen)]
 
     def _elements(self, rules: Ruleset) -> Iterable[Any]:
         for name in (rules.set, rules.set6):
@@ -135,9 +145,21 @@ def _accepts_all(rule: Json) -> bool:
 
 def _lets_everybody_in(rule: Json, port: int) -> bool:
     """Whether it accepts new connections at ``port`` and asks for nothing else, such as who sends them."""
+    kinds = {key for part in _expressions(rule) for key in part}
+    return {"accept", "match"} <= kinds and _meets_everybody(rule, port)
+
+
+def _targets(rule: Json) -> list[str]:
+    """Chains that it sends packets to."""
+    found = [part.get(verb) for part in _expressions(rule) for verb in ("jump", "goto")]
+    return [str(target["target"]) for target in found if isinstance(target, dict) and "target" in target]
+
+
+def _meets_everybody(rule: Json, port: int) -> bool:
+    """Whether its verdict is that on every first packet of a connection to ``port``, as far as that can be told."""
     parts = _expressions(rule)
     kinds = {key for part in parts for key in part}
-    return {"accept", "match"} <= kinds <= _VERDICTS | _WITHOUT_EFFECT | {"match"} and all(
+    return kinds <= _VERDICTS | _WITHOUT_EFFECT | {"match"} and all(
         _holds_for_all(part["match"], port) for part in parts if "match" in part
     )
 
@@ -145,7 +167,11 @@ def _lets_everybody_in(rule: Json, port: int) -> bool:
 def _holds_for_all(match: Json, port: int) -> bool:
     """Whether every first packet of a connection to TCP ``port`` passes, as far as that can be told."""
     left, right = match.get("left"), match.get("right")
-    if not isinstance(left, dict) or match.get("op") not in ("==", "in"):
+    if not isinstance(left, dict):
+        return False
+    if match.get("op") == "!=":  # all but one are as good as all
+        return _asks_for_origin(left)
+    if match.get("op") not in ("==", "in"):
         return False
     if "&" in left:
         return left["&"][0] == {"payload": {"protocol": "tcp", "field": "flags"}} and right == "syn"
@@ -155,6 +181,12 @@ def _holds_for_all(match: Json, port: int) -> bool:
         return _covers(right, "tcp")
     payload = left.get("payload", {})
     return payload.get("field") == "dport" and payload.get("protocol") in ("tcp", "th") and _covers(right, port)
+
+
+def _asks_for_origin(left: Json) -> bool:
+    """Whether it looks at where a packet comes from."""
+    by_interface = left.get("meta", {}).get("key") in ("iif", "iifname", "iifgroup", "iiftype")
+    return by_interface or left.get("payload", {}).get("field") in ("saddr", "sport")
 
 
 def _covers(right: Any, wanted: str | int) -> bool:

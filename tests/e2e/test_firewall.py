@@ -254,6 +254,23 @@ def test_the_operators_own_table_is_adopted_with_every_rule(network: Topology, b
         ("add table inet hyperion { flags dormant; }", "dormant"),
         (f"insert rule inet hyperion input tcp dport {TUNNEL_PORT} accept", "to everybody"),
         ("insert rule inet hyperion input ct state new accept", "to everybody"),
+        ('insert rule inet hyperion input iifname != "lo" accept', "to everybody"),
+        ("insert rule inet hyperion input ip saddr != 192.0.2.1 tcp dport 1-9999 accept", "to everybody"),
+        (
+            (
+                "add chain inet hyperion more\nadd rule inet hyperion more accept\n"
+                "insert rule inet hyperion input meta l4proto tcp jump more"
+            ),
+            "accepts everything",
+        ),
+        (
+            (
+                f"add chain inet hyperion more\nadd rule inet hyperion more tcp dport {TUNNEL_PORT} accept\n"
+                "add chain inet hyperion first\nadd rule inet hyperion first goto more\n"
+                "insert rule inet hyperion input jump first"
+            ),
+            "to everybody",
+        ),
     ],
 )
 def test_a_gate_that_stands_open_is_not_adopted(

@@ -102,6 +102,8 @@ NOT_LO = {"match": {"op": "!=", "left": {"meta": {"key": "iifname"}}, "right": "
         [at(8443), state("new"), SYN],
         [state(["established", "new"])],
         [L4],
+        [NOT_LO],
+        [at(8443), NOT_LO],
     ],
 )
 def test_the_tunnel_port_is_open_to_nobody_else(matches: list[dict[str, Any]]) -> None:
@@ -118,7 +120,6 @@ def test_the_tunnel_port_is_open_to_nobody_else(matches: list[dict[str, Any]]) -
         [at({"range": [1, 1023]})],
         [at("@ports")],
         [at(8443), OFFICE],
-        [at(8443), NOT_LO],
         [state("established")],
         [state(["established", "related"])],
         [{"match": {"op": "==", "left": {"meta": {"key": "iifname"}}, "right": "lo"}}],
@@ -128,6 +129,23 @@ def test_the_tunnel_port_is_open_to_nobody_else(matches: list[dict[str, Any]]) -
 def test_other_ports_and_some_sources_are_the_operators_business(matches: list[dict[str, Any]]) -> None:
     rule = {"rule": {"chain": "input", "expr": [*matches, {"accept": None}]}}
     assert listing([*objects(RULES), rule]).complaints(RULES) == []
+
+
+def test_chains_that_strangers_are_sent_to_are_looked_at_too() -> None:
+    def chain(name: str, *expressions: list[Any]) -> list[dict[str, Any]]:
+        return [{"rule": {"chain": name, "expr": expression}} for expression in expressions]
+
+    jump, goto = {"jump": {"target": "more"}}, {"goto": {"target": "more"}}
+    accept = chain("more", [at(8443), {"accept": None}])
+    for way in ([jump], [L4, goto], [NOT_LO, jump]):
+        found = listing([*objects(RULES), *chain("input", way), *accept]).complaints(RULES)
+        assert found == ["a rule opens port 8443 to everybody"]
+    loop = chain("more", [{"jump": {"target": "input"}}], [{"accept": None}])
+    ways = chain("input", [jump])
+    assert listing([*objects(RULES), *ways, *loop]).complaints(RULES) == ["a rule accepts everything"]
+    for way in ([OFFICE, jump], [at(22), goto]):
+        assert listing([*objects(RULES), *chain("input", way), *accept]).complaints(RULES) == []
+    assert listing([*objects(RULES), *accept]).complaints(RULES) == []  # nobody is sent there
 
 
 def test_a_table_that_is_switched_off() -> None:
