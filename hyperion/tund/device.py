@@ -71,8 +71,10 @@ def configure(settings: DeviceSettings) -> bool:
             _address(route, index, settings.ipv4)
             route.link("set", index=index, mtu=settings.mtu, txqlen=QUEUE_PACKETS)
             if ipv6 and settings.ipv6 is not None:
-                with suppress(NetlinkError):  # a kernel that was started without IPv6
+                try:
                     _address(route, index, settings.ipv6)
+                except NetlinkError:  # a kernel that was started without IPv6
+                    ipv6 = False
             route.link("set", index=index, state="up")
             for network in settings.routes:
                 version = parse(network).version

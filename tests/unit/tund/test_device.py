@@ -1,11 +1,15 @@
 """What the kernel's refusals mean, and what is in use; the device itself is made in ``tests/e2e/test_tund.py``."""
 
 import errno
+import os
 
+import msgspec
 import pytest
+from pyroute2.netlink.exceptions import NetlinkError
 
 from hyperion.errors import CannotCreateError, HyperionError, RefusedError
-from hyperion.tund.device import networks_in_use, open_device
+from hyperion.tund import device
+from hyperion.tund.device import configure, networks_in_use, open_device
 from hyperion.tund.networks import parse
 from tests.helpers.netns import alone
 from tests.helpers.tund_process import SETTINGS
@@ -60,3 +64,27 @@ def test_what_is_in_use() -> None:
     assert {parse(text) for text in ("192.0.2.0/24", "2001:db8::/64", "127.0.0.0/8")} <= found
     assert parse("198.51.100.0/24") not in found
     assert parse("0.0.0.0/0") not in found
+
+
+@pytest.mark.root
+@pytest.mark.needs("ip")
+def test_an_ipv6_address_that_is_refused_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody is told of an address that is not there, and no route leads over it."""
+    real = device._address
+
+    def refuse(route: object, index: int, text: str) -> None:
+        if ":" in text:
+            raise NetlinkError(errno.EACCES)
+        real(route, index, text)
+
+    def make() -> bool:
+        descriptor = open_device(settings)
+        try:
+            return configure(settings)
+        finally:
+            os.close(descriptor)
+
+    monkeypatch.setattr(device, "_address", refuse)
+    settings = msgspec.structs.replace(SETTINGS, routes=("2001:db8::9/128",))
+    with alone() as host:
+        assert host.call(make) is False
