@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import pwd
 import re
 import signal
 import subprocess
@@ -186,7 +187,9 @@ mount -t tmpfs -o mode=0755 none /run; mount -t tmpfs -o mode=0755 none /var/log
 unset HYPERION_HOME XDG_RUNTIME_DIR XDG_CONFIG_HOME; export HOME=/nonexistent
 config=$1; client=$2
 owner="setpriv --reuid=1 --regid=1 --clear-groups $client"
-"$client" up --config "$config" -D 127.0.0.1:88 > /dev/null
+hosts=$(dirname "$config")/hosts; printf '127.0.0.1\tlocalhost\n' > "$hosts"
+"$client" up --config "$config" -D 127.0.0.1:88 --hosts --hosts-file "$hosts" | grep user:
+grep -c web1.hyperion "$hosts"
 pid=$(cat /run/hyperion/client-*/pid)
 grep -E 'Uid|CapPrm' /proc/$pid/status
 stat -c '%u %g %a' /run/hyperion/client-* /run/hyperion/client-*/control.sock /var/log/hyperion/hyperion.log
@@ -206,6 +209,7 @@ $owner reload --config "$config"
 sleep 0.5
 grep -c config-reload /var/log/hyperion/hyperion.log
 $owner down --config "$config"
+cat "$hosts"
 find /run/hyperion ! -type d
 """
 
@@ -233,7 +237,9 @@ def test_the_owner_of_the_configuration(host: Host, directory: Path) -> None:
         command = [*opened_way(tun=True), "sh", "-c", OWNERS_CLIENT, "sh", *words]
         done = subprocess.run(command, capture_output=True, text=True, timeout=120, stdin=subprocess.DEVNULL)
         lines = re.sub(r"pid \d+", "pid PID", done.stdout).splitlines()
-        assert lines[:2] == ["Uid:\t1\t1\t1\t1", f"CapPrm:\t{NET_ADMIN:016x}"], done.stdout + done.stderr
+        assert lines[:2] == [f"  user:    {pwd.getpwuid(1).pw_name}", "2"], done.stdout + done.stderr
+        del lines[:2]
+        assert lines[:2] == ["Uid:\t1\t1\t1\t1", f"CapPrm:\t{FAKE_MODE['hyperion-client']:016x}"]
         assert lines[2:6] == ["1 1 700", "1 1 600", "1 1 600", "0 751"], "the directory of logs stays root's"
         assert lines[6:8] == ["status as the owner", "status as root"]
         assert int(lines[8]) > len(body(3)), "nc"
@@ -242,7 +248,7 @@ def test_the_owner_of_the_configuration(host: Host, directory: Path) -> None:
         assert lines[11].startswith("hint: ports below 1024 need root or CAP_NET_BIND_SERVICE")
         assert lines[12:14] == ["code 77", "hyperion reloaded (pid PID)"]
         assert int(lines[14]) > 0, "it goes on in the new log"
-        assert lines[15:] == ["hyperion down (stopped pid PID)"]
+        assert lines[15:] == ["hyperion down (stopped pid PID)", THEIRS.rstrip()]
         wait_for(host, before)
 
 
