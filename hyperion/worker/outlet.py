@@ -104,11 +104,17 @@ class Outlet:
             self.broken = True
             self.abort()
             return
-        if size:
-            protocol.buffer_updated(size)
-        else:
-            protocol.eof_received()
-            self.close()
+        try:
+            if size:
+                protocol.buffer_updated(size)
+            else:
+                protocol.eof_received()
+                self.close()
+        except Exception as error:  # noqa: BLE001 - a bug of ours costs this connection, as under a transport
+            self.broken = True
+            self.abort()
+            context = {"message": "reading a tunnel failed", "exception": error, "transport": self._transport}
+            self._loop.call_exception_handler(context)
 
     def _read_on(self) -> None:
         if self._direct is None and not self._transport.is_closing():

@@ -24,12 +24,15 @@ class Reader(asyncio.BufferedProtocol):
         self.reads: list[bytes] = []
         self.ended = False
         self.outlet: Outlet | None = None
+        self.fault: Exception | None = None
         self.lost: list[Exception | None] = []
 
     def get_buffer(self, sizehint: int) -> memoryview:
         return self.buffer
 
     def buffer_updated(self, nbytes: int) -> None:
+        if self.fault is not None:
+            raise self.fault
         self.reads.append(bytes(self.buffer[:nbytes]))
         if self.outlet is not None and nbytes == len(self.buffer):
             self.outlet.let_others_read()
@@ -194,3 +197,19 @@ async def test_nothing_is_read_after_the_end(ends: Ends) -> None:
     ends.outlet.close()
     await until(lambda: ends.reader.lost)
     assert ends.reader.reads == []
+
+
+async def test_a_reader_that_fails_is_hung_up_on(ends: Ends) -> None:
+    """What it would make of the next bytes, nobody knows."""
+    loop = asyncio.get_running_loop()
+    told: list[object] = []
+    loop.set_exception_handler(lambda _, context: told.append(context["exception"]))
+    bug = RuntimeError("a bug")
+    ends.reader.fault = bug
+    ends.share()
+    ends.peer.send(b"x")
+    await until(lambda: ends.reader.lost)
+    assert told == [bug]
+    assert ends.outlet.broken
+    assert await ends.read(1) == b""
+    loop.set_exception_handler(None)
