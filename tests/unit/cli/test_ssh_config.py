@@ -162,11 +162,11 @@ def test_dry_run(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
 
 def test_names_that_ssh_cannot_take(capsys: pytest.CaptureFixture[str], home: Path) -> None:
     config = home / "hyperion.toml"
-    config.write_text(config.read_text().replace('"db1"', '"-oProxyCommand=x"'))
+    config.write_text(config.read_text().replace('"db1"', '"!ProxyCommand=x"'))
     code, out, err = run(capsys)
     assert code == 0
     assert "ProxyCommand=x" not in out
-    assert err == "hyperion-client: warning: -oProxyCommand=x is left out: ssh cannot take this name\n"
+    assert err == "hyperion-client: warning: !ProxyCommand=x is left out: ssh cannot take this name\n"
     for name in ("a*", "!a", "a,b", "a;b", "$a", "a'b", 'a"b', "h\u00f6st", "a%h", "a`b"):
         assert make_hosts([name], ["x"], PLAIN) == []
 
