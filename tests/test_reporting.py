@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.timeout(120)
+
 ROOT = Path(__file__).parents[1]
 
 SUITE = """
@@ -43,7 +45,7 @@ def run_suite(directory: Path, suite: str, *options: str, ci: str | None) -> sub
         capture_output=True,
         text=True,
         check=False,
-        timeout=50,
+        timeout=110,
     )
 
 

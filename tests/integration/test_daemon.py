@@ -41,7 +41,8 @@ def test_up_status_reload_down(made: Home) -> None:
 
     up = made.run("client", "up")
     assert up.returncode == 0, up.stdout
-    assert normal(up.stdout, made).splitlines()[-2:] == ["web1: up (N ms)", "1 up"]
+    # (on a busy machine the first round trip may still be on its way)
+    assert normal(up.stdout, made).replace("(-)", "(N ms)").splitlines()[-2:] == ["web1: up (N ms)", "1 up"]
 
     status = made.run("client", "status", "--json")
     assert status.returncode == 0
@@ -185,11 +186,14 @@ def test_in_the_foreground_it_is_the_one_program_too(made: Home) -> None:
     command = made.command("server", "up", "--foreground", "--workers", "1")
     environment = made.environment(HYPERION_PASSPHRASE=PASSPHRASE)
     with subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as program:
-        until(lambda: made.run("server", "status").returncode == 0)
-        assert made.pid("server") == program.pid
-        assert made.run("server", "up").returncode == 73
-        assert made.run("server", "down").returncode == 0
-        assert program.wait(20) == 0
+        try:
+            until(lambda: made.run("server", "status").returncode == 0, 30)
+            assert made.pid("server") == program.pid
+            assert made.run("server", "up").returncode == 73
+            assert made.run("server", "down").returncode == 0
+            assert program.wait(20) == 0
+        finally:
+            program.kill()
 
 
 def test_some_servers_only(made: Home) -> None:

@@ -35,6 +35,7 @@ async def dribble(port: int, source: str) -> tuple[bytes, float]:
     return heard, took(started)
 
 
+@pytest.mark.alone
 async def test_slow_connections_end_at_the_deadline_and_an_honest_client_gets_in_afterwards(events: Events) -> None:
     """200 connections from 25 addresses: 64 may stay until the deadline, the rest is turned away at once."""
     async with service(echo) as port, Rig(port, handshake_timeout=DEADLINE) as rig:

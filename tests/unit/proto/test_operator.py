@@ -1,5 +1,6 @@
 """``proto.operator``: closed unions of requests and answers; documents that older and newer programs can read."""
 
+import inspect
 import json
 from pathlib import Path
 from typing import Any
@@ -116,6 +117,8 @@ def test_a_broken_promise_is_found() -> None:
 def current() -> dict[str, Any]:
     kinds = [kind for kind in vars(operator).values() if isinstance(kind, type) and issubclass(kind, Document)]
     _, parts = msgspec.json.schema_components([kind for kind in kinds if kind is not Document])
+    for part in parts.values():  # Python 3.13 takes the indentation out of docstrings, older ones leave it
+        part["description"] = inspect.cleandoc(part["description"])
     document = {"$id": SCHEMA, "anyOf": [{"$ref": "#/$defs/ServerStatus"}, {"$ref": "#/$defs/ClientStatus"}]}
     schema: dict[str, Any] = json.loads(json.dumps(document | {"$defs": dict(sorted(parts.items()))}))
     return schema
