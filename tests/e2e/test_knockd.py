@@ -307,7 +307,7 @@ def test_without_a_right_that_it_needs_it_says_so(network: Topology, tmp_path: P
     with KnockdProcess(network.server, tmp_path, prefix=prefix, ready=False) as made:
         fault = made.expect(Fault, timeout=20)
         assert fault.exit_code == made.ended() == 77
-        assert f"CAP_{missing.upper()}" in fault.reason
+        assert f"CAP_{missing.upper()}" in str(fault.hint)
 
 
 def test_a_full_disk_refuses_and_says_so(network: Topology, tmp_path: Path) -> None:
