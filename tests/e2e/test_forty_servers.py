@@ -88,8 +88,9 @@ def check_doctor(product: Product, entries: list[Entry]) -> None:
     began = time.monotonic()
     done = subprocess.run(words, capture_output=True, text=True, timeout=DOCTOR_TIMEOUT, check=False)
     took = time.monotonic() - began
-    lines = [line for line in done.stdout.splitlines() if not line.startswith(" ")]
+    *lines, counted = [line for line in done.stdout.splitlines() if not line.startswith(" ")]
     assert done.returncode == 1
+    assert counted.startswith(f"{SERVERS - 2} of {SERVERS} servers ok")
     assert [line.split()[0] for line in lines] == [entry.name for entry in entries]
     assert len([line for line in lines if " ... ok" in line]) == SERVERS - 2
     failed = [line for line in lines if " ... FAIL" in line]
