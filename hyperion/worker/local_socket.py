@@ -105,6 +105,7 @@ class LocalSocket:
     """Takes over ``sock``, which is prepared and connected. It reads nothing before ``resume_reading``."""
 
     __slots__ = (
+        "_breaking",
         "_ended",
         "_interest",
         "_last_words",
@@ -127,6 +128,7 @@ class LocalSocket:
         self._waiting: deque[memoryview] | None = None  # most sockets never have any
         self._last_words = False  # nothing is written after what waits
         self._polite = False  # ... and then it is closed
+        self._breaking = False  # broken, which the owner hears in the next turn
         self._ended = False  # aborted, closed or broken
         #: bytes that wait in our memory until the application reads
         self.waiting_bytes = 0
@@ -175,10 +177,13 @@ class LocalSocket:
                 self._shut_down()
 
     def close(self) -> None:
-        """End politely: what waits, an end of file, and then the owner is told."""
+        """End politely: what waits, an end of file, and then the owner is told.
+
+        If it broke in this turn, the owner is told of that instead: not everything was taken.
+        """
         self._last_words = True
         self._polite = True
-        if self._ended:
+        if self._ended or self._breaking:
             return
         if self._waiting:
             if self._interest != WRITE:
@@ -283,6 +288,7 @@ class LocalSocket:
 
     def _break_soon(self, error: OSError) -> None:
         """Broken in the middle of a call of the owner's: it hears of it in the next turn."""
+        self._breaking = True
         self._last_words = True
         self._discard()
         asyncio.get_running_loop().call_soon(self._break, error)

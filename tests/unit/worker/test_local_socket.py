@@ -211,6 +211,22 @@ async def test_a_reset_of_the_application_is_told_once(how: str, ends: Ends) -> 
     assert isinstance(ends.owner.closed[0], OSError)
 
 
+@pytest.mark.parametrize("how", ["write", "write_eof"])
+async def test_what_broke_in_this_turn_is_no_clean_end(ends: Ends, how: str) -> None:
+    """The peer's last bytes and its last word come in one read: whoever did not take the first got no whole answer."""
+    ends.reset()
+    if how == "write":
+        ends.local.write(memoryview(b"the answer"))
+    else:
+        ends.local.write_eof()
+    ends.local.close()
+    assert ends.owner.closed == []
+    await until(lambda: ends.owner.closed)
+    await asyncio.sleep(0.01)
+    assert len(ends.owner.closed) == 1
+    assert isinstance(ends.owner.closed[0], OSError)
+
+
 async def test_a_bug_of_the_owner_breaks_it(ends: Ends) -> None:
     asyncio.get_running_loop().set_exception_handler(lambda _, context: None)
 
