@@ -48,8 +48,12 @@ class Outlet:
             except OSError:  # no descriptor left, so it goes the other way
                 return
             direct.setblocking(False)
+            try:
+                self._loop.add_reader(direct.fileno(), self._on_readable, direct, protocol, buffer)
+            except OSError:  # no room in the kernel for one more watched socket: the same
+                direct.close()
+                return
             self._transport.pause_reading()
-            self._loop.add_reader(direct.fileno(), self._on_readable, direct, protocol, buffer)
             self._direct = direct
 
     def let_others_read(self) -> None:

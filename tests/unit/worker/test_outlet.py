@@ -149,6 +149,24 @@ async def test_without_a_descriptor_it_goes_the_other_way(ends: Ends, monkeypatc
     assert await ends.read(6) == b"slowly"
 
 
+class _Unwatching:
+    """A loop that watches nothing more."""
+
+    def add_reader(self, *_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+
+async def test_without_room_to_watch_the_transport_reads_on(ends: Ends, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = len(os.listdir("/proc/self/fd"))
+    monkeypatch.setattr(ends.outlet, "_loop", _Unwatching())
+    ends.share()
+    assert len(os.listdir("/proc/self/fd")) == before
+    ends.outlet.write(b"slowly")
+    assert await ends.read(6) == b"slowly"
+    ends.peer.send(b"and heard")
+    await until(lambda: ends.reader.reads == [b"and heard"])
+
+
 @pytest.mark.parametrize("shared", [True, False])
 async def test_others_read_between_two_full_buffers(ends: Ends, *, shared: bool) -> None:
     """Also if the system has no second descriptor to give, or the peer is not worth it."""
