@@ -25,6 +25,9 @@ from hyperion.proto.keys import KEY_LENGTH, MIN_SALT_BYTES, KeyFormatError, Priv
 SCHEMA = "hyperion.server-init/1"
 KEY_NAME = "server.key"
 
+#: Seconds that the trial of the firewall waits for somebody who gets in: enough for what the admin has to type.
+TRIAL_SECONDS = 90
+
 
 class InitDocument(msgspec.Struct, kw_only=True):
     """What ``--json`` prints. ``next``: commands for this machine and for the admin's; ``kept``: new names of files
@@ -121,7 +124,6 @@ def parse_ports(text: str) -> list[int]:
 def _document(plan: Plan, config: Path, key_file: Path, public: PublicKey, kept: Sequence[Path]) -> InitDocument:
     where = guess_address(plan.listen)
     name = guess_name(socket.gethostname())
-    port = plan.listen.port
     return InitDocument(
         schema=SCHEMA,
         config=shown(config),
@@ -131,7 +133,10 @@ def _document(plan: Plan, config: Path, key_file: Path, public: PublicKey, kept:
         listen=str(plan.listen),
         allow=plan.allow,
         kept=[shown(path) for path in kept],
-        next_here=[f"hyperion-server print-firewall --tunnel-port {port} | sudo nft -f -", "sudo hyperion-server up"],
+        next_here=[
+            "sudo hyperion-server up",
+            f"sudo hyperion-server apply-firewall --confirm-within {TRIAL_SECONDS}",
+        ],
         next_client=shlex.join(["hyperion-client", "add-server", name, str(where), str(public)]),
     )
 
@@ -142,12 +147,15 @@ def _text(document: InitDocument) -> str:
     lines += ["", "server public key:", f"    {document.public_key}"]
     if not document.allow:
         lines += ["", "note: nobody reaches any port yet; list them in [egress] allow"]
-    lines += ["", "next, here (drops all other inbound traffic, so mind how you are connected):"]
+    lines += ["", "next, here:"]
     lines += [f"    {command}" for command in document.next_here]
-    lines += ["    (over ssh: up first, then sudo hyperion-server apply-firewall, which puts back what was"]
-    lines += ["    there unless somebody gets in)"]
-    lines += ["next, on the admin's machine:", f"    {document.next_client}"]
+    lines += ["    (drops all other inbound traffic, and puts back what was there unless somebody gets in within"]
+    lines += [f"    {TRIAL_SECONDS} s; --keep-port 22 leaves ssh open to all)"]
+    lines += ["next, on the admin's machine, while the server waits for that:", f"    {document.next_client}"]
     address = shlex.split(document.next_client)[3]
     if not is_public(Endpoint.parse(address).host):
         lines.append(f"    ({address} is what this machine knows; use the address that the admin reaches it by)")
+    port = Endpoint.parse(document.listen).port
+    lines += ["", "where nobody can be locked out, at the console, the same rules without a trial:"]
+    lines += [f"    hyperion-server print-firewall --tunnel-port {port} | sudo nft -f -"]
     return "\n".join(lines)

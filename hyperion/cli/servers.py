@@ -26,6 +26,7 @@ from hyperion.config.schema import ClientFile
 from hyperion.config.toml_file import parse
 from hyperion.errors import BadKeyError, ConfigError, UsageError
 from hyperion.proto.keys import KeyFormatError, PublicKey
+from hyperion.rendezvous import fold
 
 ADD_SCHEMA = "hyperion.add-server/1"
 REMOVE_SCHEMA = "hyperion.rm-server/1"
@@ -63,8 +64,10 @@ def run_add(config_file: Path | None, name: str, addr: str, pubkey: str, *, dry_
         raise UsageError(f"NAME: expected {NAME_RULE}", hint="like web1")
     endpoint, public = parse_address(addr), _parse_key(pubkey)
     with _editing(client_path(config_file)) as (original, outline):
-        if name in [server.name for server in outline.servers]:
-            raise UsageError(f"there is a server {name} already", hint=f"hyperion-client rm-server {name} removes it")
+        # In any case, and with .hyperion behind it, a name means one server (hyperion.rendezvous).
+        there = next((server.name for server in outline.servers if fold(server.name) == fold(name)), None)
+        if there is not None:
+            raise UsageError(f"there is a server {there} already", hint=f"hyperion-client rm-server {there} removes it")
         virtual_ip = next_free(outline.tun, [server.virtual_ip for server in outline.servers])
         if virtual_ip is None:
             raise ConfigError(
@@ -119,7 +122,8 @@ def parse_address(text: str) -> Endpoint:
     ``UsageError``."""
     try:
         with contextlib.suppress(ValueError):
-            return Endpoint.parse(f"[{ipaddress.IPv6Address(text.removeprefix('[').removesuffix(']'))}]:{DEFAULT_PORT}")
+            inner = text[1:-1] if text.startswith("[") and text.endswith("]") else text
+            return Endpoint.parse(f"[{ipaddress.IPv6Address(inner)}]:{DEFAULT_PORT}")
         return Endpoint.parse(text if ":" in text else f"{text}:{DEFAULT_PORT}")
     except ValueError as error:
         raise UsageError(

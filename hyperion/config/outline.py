@@ -16,6 +16,7 @@ from hyperion.config.settings import ForwardEntry, KnockSettings, SocksEntry, Tu
 from hyperion.config.socks import socks_of_file
 from hyperion.config.values import endpoint, public_key_of_value
 from hyperion.proto.keys import PublicKey
+from hyperion.rendezvous import fold
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,12 +63,17 @@ def outline_client(path: Path, raw: ClientFile) -> ClientOutline:
 
 
 def _check_names(path: Path, names: list[str]) -> None:
+    """Two spellings of one name are one: ``nc``, SOCKS and the hosts file take a name in any case, with ``.hyperion``
+    or without."""
+    taken: dict[str, str] = {}
     for place, name in enumerate(names):
         key: KeyPath = ("server", place, "name")
         if not is_name(name):
             raise wrong(path, key, NAME_RULE, quoted(name))
-        if name in names[:place]:
-            raise wrong(path, key, "a name of its own", f"{quoted(name)} a second time")
+        if (other := taken.get(fold(name))) is not None:
+            got = f"{quoted(name)} a second time" if other == name else f"{quoted(name)}, which is also {quoted(other)}"
+            raise wrong(path, key, "a name of its own", got)
+        taken[fold(name)] = name
 
 
 def _ipv4(path: Path, key: KeyPath, text: str) -> IPv4Address:

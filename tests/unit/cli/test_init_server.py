@@ -60,13 +60,16 @@ config: {home}/server.toml
 server public key:
     {public}
 
-next, here (drops all other inbound traffic, so mind how you are connected):
-    hyperion-server print-firewall --tunnel-port 8443 | sudo nft -f -
+next, here:
     sudo hyperion-server up
-    (over ssh: up first, then sudo hyperion-server apply-firewall, which puts back what was
-    there unless somebody gets in)
-next, on the admin's machine:
+    sudo hyperion-server apply-firewall --confirm-within 90
+    (drops all other inbound traffic, and puts back what was there unless somebody gets in within
+    90 s; --keep-port 22 leaves ssh open to all)
+next, on the admin's machine, while the server waits for that:
     hyperion-client add-server web1 9.9.9.9:8443 {public}
+
+where nobody can be locked out, at the console, the same rules without a trial:
+    hyperion-server print-firewall --tunnel-port 8443 | sudo nft -f -
 """
     )
 
@@ -79,8 +82,9 @@ def test_an_address_that_only_this_network_knows(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(own_address, "_source_towards", lambda family, far: "192.168.1.5")
-    last = init(capsys, *ORDER)[1].splitlines()[-1].strip()
-    assert last == "(192.168.1.5:8443 is what this machine knows; use the address that the admin reaches it by)"
+    lines = [line.strip() for line in init(capsys, *ORDER)[1].splitlines()]
+    note = lines[lines.index("next, on the admin's machine, while the server waits for that:") + 2]
+    assert note == "(192.168.1.5:8443 is what this machine knows; use the address that the admin reaches it by)"
 
 
 def test_a_named_admin(capsys: pytest.CaptureFixture[str], home: Path) -> None:
@@ -141,6 +145,11 @@ def test_json(capsys: pytest.CaptureFixture[str], home: Path) -> None:
     assert code == 0
     assert document["schema"] == "hyperion.server-init/1"
     assert document["allow"] == [22]
+    # First the server, so that the trial has somebody who sees the proof; no step of it without a way back.
+    assert document["next_here"] == [
+        "sudo hyperion-server up",
+        "sudo hyperion-server apply-firewall --confirm-within 90",
+    ]
     assert shlex.split(document["next_client"]) == [
         *("hyperion-client", "add-server", "web1", "[2001:db8::1]:443", str(key.public())),
     ]

@@ -21,6 +21,8 @@ KEY = str(SERVER_SECRET.public())
 #: 32 zero bytes: whoever has any private key shares the same secret with it.
 NOBODY = "A" * 43 + "="
 ADD = ("add-server", "new", "203.0.113.10", KEY)
+#: Half of an address in brackets: the other half may be what was meant.
+HALF_BRACKETS = ("[::1", "::1]", "[[::1]", "[::1]]", "[2001:db8::1", "[2001:db8::1:443")
 
 
 @pytest.fixture(autouse=True)
@@ -95,6 +97,8 @@ def test_a_client_that_runs_is_to_be_told(capsys: pytest.CaptureFixture[str], mo
     ("arguments", "code", "error"),
     [
         (("add-server", "web1", "h", KEY), 2, "there is a server web1 already"),
+        (("add-server", "WEB1", "h", KEY), 2, "there is a server web1 already"),
+        (("add-server", "Web1.hyperion", "h", KEY), 2, "there is a server web1 already"),
         (("add-server", "a b", "h", KEY), 2, f"NAME: expected {NAME_RULE}"),
         (("add-server", "--", "-web", "h", KEY), 2, f"NAME: expected {NAME_RULE}"),
         (("add-server", "new", "h", NOBODY), 65, "PUBKEY: a point of small order, which is nobody's key"),
@@ -229,7 +233,9 @@ def test_addresses(written: str, meant: str) -> None:
     assert str(parse_address(written)) == meant
 
 
-@pytest.mark.parametrize("written", ["", ":", "h:", "h:x", "10.0.0.256", "a b", "2001:db8::1:443:9:9:9:9:9"])
+@pytest.mark.parametrize(
+    "written", ["", ":", "h:", "h:x", "10.0.0.256", "a b", "2001:db8::1:443:9:9:9:9:9", *HALF_BRACKETS]
+)
 def test_no_addresses(written: str) -> None:
     with pytest.raises(UsageError):
         parse_address(written)

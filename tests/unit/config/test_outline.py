@@ -38,3 +38,10 @@ def test_neither_key_file_nor_psk_is_needed(tmp_path: Path) -> None:
 def test_what_cannot_be_meant(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="expected a name of its own"):
         outline(tmp_path, ('"db1"', '"web1"'))
+
+
+@pytest.mark.parametrize("spelling", ["WEB1", "web1.hyperion", "Web1.Hyperion", "web1."])
+def test_two_spellings_of_one_name(tmp_path: Path, spelling: str) -> None:
+    """``nc`` and the hosts file could lead to either."""
+    with pytest.raises(ConfigError, match=r"a name of its own, got .*, which is also \"web1\""):
+        outline(tmp_path, ('"db1"', f'"{spelling}"'))
