@@ -77,6 +77,8 @@ class ServedStream(Relay):
         self._policy.stream_ended(self, reason)
 
     def _on_request(self, port: int) -> None:
+        if self.stream is None or self.stream.gone:
+            return  # given up by the same read that brought it, which will be told next
         if not self._policy.allows(port):
             self._refuse(ConnectStatus.DENIED, "egress-policy")
         elif self._policy.draining:

@@ -7,6 +7,7 @@ The local application sees its connection accepted at once; if the server says n
 reset.
 """
 
+import asyncio
 import socket
 import time
 from collections.abc import Callable
@@ -198,3 +199,10 @@ class ForwardedStream(Relay):
 
     def relay_ended(self, reason: str) -> None:
         self._forward.ended(self, reason)
+
+    def _abort_local(self) -> None:
+        """One turn later, so that an application whose connect is just coming true sees it come true first."""
+        local, self._local = self._local, None
+        if local is not None:
+            local.pause_reading()
+            asyncio.get_running_loop().call_soon(local.abort)

@@ -7,7 +7,6 @@ How it ends: after an end of file both ways, politely. Anything else gives the l
 end of file: a truncated transfer must not look complete (WIRE Q8; ``local_socket`` says how).
 """
 
-import asyncio
 import socket
 from time import monotonic
 
@@ -227,14 +226,10 @@ class Relay(LocalOwner, StreamOwner):
         self.stream = None
 
     def _abort_local(self) -> None:
-        """Reset the local socket: its application must not take this for a clean end.
-
-        One turn later, so that an application whose connect is just coming true sees it come true first.
-        """
+        """Reset the local socket, at once: its application must not take this for a clean end."""
         local, self._local = self._local, None
         if local is not None:
-            local.pause_reading()
-            asyncio.get_running_loop().call_soon(local.abort)
+            local.abort()
 
     def _report(self, reason: str) -> None:
         self._ended = True

@@ -40,6 +40,9 @@ CONNECT_TIMEOUT = 10.0
 _STREAM_FIELDS: Final = ("hyperion.stream.id", "destination.port")
 _TOTAL_FIELDS: Final = ("event.duration", "source.bytes", "destination.bytes")
 
+#: Streams that are not over: as many as may be open, and as many that only wait for a slow service to take the rest.
+MAX_RUNNING = 1024
+
 #: Reasons that an operator expects at the end of a session.
 _QUIET_ENDS = frozenset({"peer-closed", "peer-went-away", "drain", "stop"})
 
@@ -141,6 +144,11 @@ class ServedSession(Session):
     def on_stream(self, connection: TunnelConnection, stream: YamuxStream) -> None:
         self._streams += 1
         self._counters.streams_total += 1
+        if len(self._running) >= MAX_RUNNING:
+            connection.reset(stream)
+            fields = {"hyperion.stream.id": stream.id, "destination.ip": TARGET_HOST}
+            log.event(STREAM_FAILED, self._fields | fields, reason="too-many-streams")
+            return
         relay = ServedStream(self, connection, stream)
         self._running.add(relay)
         self._connecting.add(relay)

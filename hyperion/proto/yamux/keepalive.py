@@ -23,13 +23,14 @@ MAX_OUTSTANDING_PINGS = 8
 class KeepAlive:
     """Schedule of pings and the memory of those that are under way. ``now`` is monotonic seconds."""
 
-    __slots__ = ("_last_heard", "_next_at", "_next_nonce", "_outstanding", "round_trip")
+    __slots__ = ("_next_at", "_next_nonce", "_outstanding", "last_heard", "round_trip")
 
     def __init__(self) -> None:
         self._outstanding: deque[tuple[int, float]] = deque()
         self._next_nonce = 1  # opaque to the peer, and inside the encryption: a counter is as good as a random number
         self._next_at = 0.0
-        self._last_heard = 0.0
+        #: when something came from the peer
+        self.last_heard = 0.0
         #: seconds of the last round trip, None before the first
         self.round_trip: float | None = None
 
@@ -39,7 +40,7 @@ class KeepAlive:
 
     def heard(self, now: float) -> None:
         """Something came from the peer."""
-        self._last_heard = now
+        self.last_heard = now
 
     def next_ping(self, now: float) -> int | None:
         """The nonce of a ping to send now, None if none is due.
@@ -49,7 +50,7 @@ class KeepAlive:
         if now < self._next_at:
             return None
         pings = self._outstanding
-        silent = len(pings) >= MAX_MISSED_PINGS and self._last_heard <= pings[-MAX_MISSED_PINGS][1]
+        silent = len(pings) >= MAX_MISSED_PINGS and self.last_heard <= pings[-MAX_MISSED_PINGS][1]
         if silent or len(pings) >= MAX_OUTSTANDING_PINGS:
             error = YamuxError("the peer answers no ping", go_away=None)
             error.reason = "keepalive-timeout"

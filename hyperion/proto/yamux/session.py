@@ -42,6 +42,7 @@ from hyperion.proto.yamux.frame import (
 )
 from hyperion.proto.yamux.keepalive import KeepAlive
 from hyperion.proto.yamux.parser import FrameParser, HeaderFields
+from hyperion.proto.yamux.resets import MAX_HASTY_RESETS, HastyResets
 from hyperion.proto.yamux.stream import YamuxStream
 from hyperion.proto.yamux.window import CONNECTION_BUDGET_BYTES, MAX_STREAM_WINDOW_BYTES, ReceiveWindow, WindowBudget
 
@@ -59,6 +60,8 @@ class YamuxLimits(msgspec.Struct, frozen=True):
     #: pings of the peer answered but not yet taken from ``data_to_send``: a peer that never reads must not grow our
     #: memory
     max_queued_pongs: int = 64
+    #: streams that the peer opens and resets before our first word, in a second
+    max_hasty_resets: int = MAX_HASTY_RESETS
     #: bytes of receive window beyond the initial ones, over all streams
     window_budget: int = CONNECTION_BUDGET_BYTES
     #: largest receive window of one stream, bytes
@@ -91,6 +94,7 @@ class YamuxSession(FrameParser):
         self._next_id = 1
         self._budget = WindowBudget(limits.window_budget)
         self._keepalive = KeepAlive()
+        self._hasty_resets = HastyResets(limits.max_hasty_resets)
         # the Data body that is under way
         self._body_stream: YamuxStream | None = None
         self._body_finishes = False
@@ -308,6 +312,8 @@ class YamuxSession(FrameParser):
             stream.acknowledged = True
             self._unacknowledged -= 1
         if flags & RST:
+            if stream.first_flags and not self._client:  # we have not even said that we heard of it
+                self._hasty_resets.add(self._keepalive.last_heard)
             self._forget(stream)
             self._events.append(StreamReset(stream))
             return None

@@ -115,10 +115,10 @@ async def test_a_peer_that_asks_and_never_reads_is_dropped(events: Events, monke
         rig.link.stall("down")
         client, server = rig.client_tunnels()[0], rig.server_tunnels()[0].tunnel.mux
         while not events.fields(SESSION_CLOSED):
-            heard = server._keepalive._last_heard
+            heard = server._keepalive.last_heard
             client.tunnel.mux.pending += encode_header(FrameType.PING, SYN, 0, 7) * 60
             client._write_out()
-            while server._keepalive._last_heard == heard and not events.fields(SESSION_CLOSED):
+            while server._keepalive.last_heard == heard and not events.fields(SESSION_CLOSED):
                 await asyncio.sleep(0)
         assert events.reasons(SESSION_CLOSED) == ["write-stalled"]
         rig.link.resume()

@@ -1,6 +1,7 @@
 """One admitted client, as the server's log tells of it."""
 
 import asyncio
+import os
 import time
 
 import pytest
@@ -8,8 +9,11 @@ import pytest
 from hyperion.events import SESSION_CLOSED, SESSION_OPENED, STREAM_CLOSED, STREAM_FAILED, STREAM_OPENED
 from hyperion.proto.control import Knocked, SessionClosed, SessionOpened
 from hyperion.proto.fingerprint import fingerprint
+from hyperion.proto.yamux.frame import RST, SYN, FrameType, encode_header
+from hyperion.proto.yamux.resets import MAX_HASTY_RESETS
+from hyperion.worker import session
 from hyperion.worker.deadlines import Deadlines
-from tests.helpers.rig import ADMIN, Events, Rig, echo, service, until
+from tests.helpers.rig import ADMIN, Events, Rig, echo, ending, hang_up, service, until
 
 pytestmark = pytest.mark.both_loops
 
@@ -101,3 +105,47 @@ async def test_the_supervisor_hears_of_the_session_and_of_its_end(events: Events
         assert (opened.agent or "").startswith("hyperion/")
         assert before <= opened.at <= time.time()
     assert rig.server_told == [opened, SessionClosed(opened.id)]
+
+
+async def test_who_resets_without_waiting_is_sent_away(events: Events) -> None:
+    """One read of openings, requests and resets: none is dialed, and after a thousand the session is over."""
+    async with service(echo) as port, Rig(port) as rig:
+        client, server = rig.client_tunnels()[0], rig.server_tunnels()[0]
+        receive, most = server.buffer_updated, 0
+
+        def receive_and_count(nbytes: int) -> None:
+            nonlocal most
+            receive(nbytes)
+            most = max(most, descriptors())
+
+        server.buffer_updated = receive_and_count  # type: ignore[method-assign]
+        before = descriptors()
+        for number in range(101, 101 + 2 * 9000, 2):
+            client.tunnel.mux.pending += encode_header(FrameType.DATA, SYN, number, 2) + port.to_bytes(2, "big")
+            client.tunnel.mux.pending += encode_header(FrameType.DATA, RST, number, 0)
+        client._write_out()
+        await until(lambda: events.fields(SESSION_CLOSED))
+        assert "hasty-resets" in events.reasons(SESSION_CLOSED)
+        assert most - before < 16
+        assert len(events.reasons(STREAM_FAILED)) <= MAX_HASTY_RESETS + 1
+        await rig.up(1)
+        assert await rig.exchange(b"x") == b"x"
+
+
+async def test_streams_that_only_drain_count(events: Events, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session, "MAX_RUNNING", 2)
+    async with service(echo) as port, Rig(port) as rig:
+        opened = [await rig.open() for _ in range(2)]
+        for reader, writer in opened:
+            writer.write(b"x")
+            assert await reader.readexactly(1) == b"x"
+        reader, writer = await rig.open()
+        assert await ending(reader) == "reset"
+        assert "too-many-streams" in events.reasons(STREAM_FAILED)
+        for _, its_writer in [*opened, (reader, writer)]:
+            await hang_up(its_writer)
+
+
+def descriptors() -> int:
+    """Open ones of this process."""
+    return len(os.listdir("/proc/self/fd"))

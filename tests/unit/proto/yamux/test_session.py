@@ -23,8 +23,9 @@ from hyperion.proto.yamux.frame import (
     MAX_U32,
     RST,
     SYN,
+    GoAwayCode,
 )
-from tests.helpers.mux import DATA, NOW, PING, UPDATE, accepted, events, feed, frame, new, sent
+from tests.helpers.mux import DATA, NOW, PING, UPDATE, accepted, events, expect_failed, feed, frame, new, sent
 
 # --- opening
 
@@ -214,6 +215,28 @@ def test_opened_and_reset_in_one_frame() -> None:
     server = new()
     assert feed(server, frame(DATA, SYN | RST, 1), frame(UPDATE, SYN | RST, 3)) == []
     assert server.stream_count == 0
+
+
+def test_streams_that_wait_for_no_answer_are_counted() -> None:
+    server = new(max_hasty_resets=3)
+    for stream_id in range(1, 21, 2):  # answered ones are not
+        server.send_data(accepted(server, stream_id), b"\0")
+        assert [type(event) for event in feed(server, frame(DATA, RST, stream_id))] == [StreamReset]
+    server.data_to_send()
+    for stream_id in (31, 33, 35):
+        accepted(server, stream_id)
+        assert [type(event) for event in feed(server, frame(DATA, RST, stream_id))] == [StreamReset]
+    accepted(server, 37)
+    server.receive_data(frame(DATA, RST, 37), NOW)
+    expect_failed(server, GoAwayCode.PROTOCOL_ERROR)
+
+
+def test_a_server_that_refuses_many_is_no_flood() -> None:
+    client = new(client=True, max_hasty_resets=3)
+    for _ in range(10):
+        stream = client.open_stream()
+        client.send_data(stream, b"\0\1")
+        assert [type(event) for event in feed(client, frame(DATA, RST, stream.id))] == [StreamReset]
 
 
 def test_a_client_takes_no_streams() -> None:
