@@ -28,6 +28,9 @@ from hyperion.firewall.ruleset import (
 )
 
 _APPLY_HINT = "load the gate's table: hyperion-server print-firewall ... | nft -f -"
+_HOLE_HINT = (
+    "see it: nft -a list table inet {table}; let it name other ports, an interface or a few sources, or take it out"
+)
 
 
 class TableMissingError(FirewallError):
@@ -183,7 +186,9 @@ class Firewall:
         if not listing.is_ours(self._rules.set):
             hint = "give the gate a table name of its own ([firewall] table)"
             return TableWrongError(f"{table} belongs to somebody else: {complaints[0]}", hint=hint)
-        return TableWrongError(f"{table} is no gate: {complaints[0]}", hint=_APPLY_HINT)
+        faulty = listing.faults(self._rules) or not listing.holes(self._rules)
+        hint = _APPLY_HINT if faulty else _HOLE_HINT.format(table=self._rules.table)
+        return TableWrongError(f"{table} is no gate: {complaints[0]}", hint=hint)
 
     def _look(self) -> tuple[str | None, Handles]:
         """The table's text, ``None`` without one, and the handles of it and its sets of grants."""

@@ -254,6 +254,17 @@ def test_the_operators_own_table_is_adopted_with_every_rule(network: Topology, b
         ("add table inet hyperion { flags dormant; }", "dormant"),
         (f"insert rule inet hyperion input tcp dport {TUNNEL_PORT} accept", "to everybody"),
         ("insert rule inet hyperion input ct state new accept", "to everybody"),
+        ("insert rule inet hyperion input ct state != invalid accept", "to everybody"),
+        ("insert rule inet hyperion input tcp dport >= 1024 accept", "to everybody"),
+        ("insert rule inet hyperion input tcp flags syn accept", "to everybody"),
+        (f"insert rule inet hyperion input tcp dport vmap {{ {TUNNEL_PORT} : accept }}", "to everybody"),
+        (
+            (
+                f"add set inet hyperion open {{ type inet_service; elements = {{ {TUNNEL_PORT} }}; }}\n"
+                "insert rule inet hyperion input tcp dport @open accept"
+            ),
+            "to everybody",
+        ),
         ('insert rule inet hyperion input iifname != "lo" accept', "to everybody"),
         ("insert rule inet hyperion input ip saddr != 192.0.2.1 tcp dport 1-9999 accept", "to everybody"),
         (
@@ -279,8 +290,9 @@ def test_a_gate_that_stands_open_is_not_adopted(
     assert not gets_in(network.attacker, network.server.ipv4)
     backend.load(change)
     assert gets_in(network.attacker, network.server.ipv4)
-    with pytest.raises(TableWrongError, match=complaint):
+    with pytest.raises(TableWrongError, match=complaint) as caught:
         Firewall(backend, RULES).ensure()
+    assert caught.value.hint
     backend.load(ruleset_text(RULES))  # the operator's step: what print-firewall prints
     assert Firewall(backend, RULES).ensure() is Outcome.ADOPTED
     assert not gets_in(network.attacker, network.server.ipv4)

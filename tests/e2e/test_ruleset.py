@@ -56,6 +56,102 @@ table inet mine {
 """
 
 
+#: What an operator may have in the gate's chain: none of it lets a stranger in at the tunnel port.
+WELCOME = """
+tcp dport 22 accept
+tcp dport { 22, 80-90, 443 } accept
+tcp dport 22 ct state new limit rate 10/minute accept
+tcp dport < 1024 accept
+tcp dport @ports accept
+tcp dport vmap { 22 : accept, 80 : jump own }
+tcp dport vmap @verdicts
+meta l4proto { tcp, udp } th dport 53 accept
+udp dport 51820 accept
+meta l4proto { icmp, ipv6-icmp } accept
+ip protocol icmp accept
+icmp type echo-request limit rate 5/second accept
+icmpv6 type { echo-request, nd-neighbor-solicit } accept
+ct state established,related accept
+ct state { established, related } accept
+ct state vmap { established : accept, related : accept, invalid : drop }
+ct state invalid drop
+iif lo accept
+iifname { "wg0", "tailscale0" } accept
+ip saddr 198.51.100.7 accept
+ip saddr { 10.0.0.0/8, 172.16.0.0/12, 192.168.0.0/16 } accept
+ip saddr 192.0.2.10-192.0.2.20 accept
+ip saddr @trusted tcp dport TUNNEL accept
+ip6 saddr { fd00::/8, 2001:db8::/32 } accept
+ip saddr . tcp dport { 192.0.2.1 . 22, 192.0.2.2 . TUNNEL } accept
+ip saddr @admitted accept
+tcp dport 22 jump own
+ip saddr 198.51.100.7 goto own
+update @seen { ip saddr }
+tcp dport TUNNEL counter drop
+meta nfproto ipv6 reject
+"""
+HOLES = """
+accept
+ct state new accept
+ct state != invalid accept
+ct state vmap { established : accept, new : accept }
+ct direction original accept
+tcp dport TUNNEL accept
+th dport TUNNEL accept
+tcp dport != 22 accept
+tcp dport >= 1024 accept
+tcp dport @open accept
+tcp dport vmap { TUNNEL : accept }
+tcp dport TUNNEL ct count 1000 accept
+tcp sport 1-65535 accept
+tcp flags syn accept
+tcp flags & syn != 0 accept
+tcp flags & (syn | ack) == syn accept
+meta nfproto ipv4 accept
+meta protocol ip accept
+meta l4proto tcp counter accept
+meta l4proto != udp accept
+meta mark 0 accept
+meta length > 0 accept
+meta pkttype host accept
+ip protocol tcp accept
+ip version 4 accept
+ip ttl > 0 accept
+ip6 nexthdr tcp accept
+ip saddr 0.0.0.0/0 accept
+ip saddr 0.0.0.0-255.255.255.255 accept
+ip saddr { 0.0.0.0/1, 128.0.0.0/1 } accept
+ip saddr != 192.0.2.1 accept
+ip saddr != @admitted tcp dport TUNNEL accept
+ip saddr @seen accept
+ip saddr @world accept
+ip daddr 10.0.0.0/8 accept
+iifname "eth*" accept
+iifname != "lo" accept
+fib daddr type local accept
+limit rate 1000000/second accept
+update @seen { ip saddr } accept
+jump own
+tcp dport TUNNEL goto own
+"""
+#: What these rules name.
+NAMED = f"""table inet hyperion {{
+	set ports {{ type inet_service; elements = {{ 22, 80 }}; }}
+	set open {{ type inet_service; elements = {{ 22, {TUNNEL_PORT} }}; }}
+	set trusted {{ type ipv4_addr; elements = {{ 192.0.2.1 }}; }}
+	set world {{ type ipv4_addr; flags interval; elements = {{ 0.0.0.0/0 }}; }}
+	set seen {{ type ipv4_addr; size 100; flags dynamic; }}
+	chain own {{
+		accept
+	}}
+	map verdicts {{ type inet_service : verdict; elements = {{ 22 : accept, 80 : jump own }}; }}
+	chain elsewhere {{
+		add @seen {{ ip saddr }}
+	}}
+}}
+"""
+
+
 @pytest.fixture(scope="module")
 def network() -> Iterator[Topology]:
     with topology() as network, service(network.server), service(network.server, 22):
@@ -99,6 +195,25 @@ def test_nft_takes_every_variant_and_each_is_a_gate(nft: Inside) -> None:
         other = Ruleset(1, rules.table, rules.set, keep, one_shot=not one_shot)
         assert loaded.complaints(other) == ["port 1 is not opened to set s", "port 1 is not opened to set s6"]
         nft.load(remove_text(rules.table))
+
+
+def complaints(nft: Inside, rule: str) -> list[str]:
+    """About the gate with one rule more, first in its chain."""
+    table = ruleset_text(RULES) + NAMED
+    added = f"insert rule inet hyperion input {rule.replace('TUNNEL', str(TUNNEL_PORT))}\n"
+    nft.load(remove_text("hyperion") + table + added)
+    return Listing(nft.list_json("table", "inet", "hyperion")).complaints(RULES)
+
+
+def test_rules_of_an_operator_that_are_welcome(nft: Inside) -> None:
+    found = {rule: complaints(nft, rule) for rule in WELCOME.strip().splitlines()}
+    assert {rule: said for rule, said in found.items() if said} == {}
+
+
+def test_rules_that_let_strangers_in_are_found_whatever_they_look_like(nft: Inside) -> None:
+    found = {rule: complaints(nft, rule) for rule in HOLES.strip().splitlines()}
+    assert [rule for rule, said in found.items() if not said] == []
+    assert all("chain " in said for complaint in found.values() for said in complaint)
 
 
 def test_a_word_of_nfts_own_language_is_an_error_not_a_surprise(nft: Inside) -> None:

@@ -104,8 +104,8 @@ def objects(rules: Ruleset) -> list[dict[str, Any]]:
 def opening_rule(rules: Ruleset, name: str) -> dict[str, Any]:
     consume = [{"set": {"op": "delete", "set": f"@{name}"}}] if rules.one_shot else []
     expressions = [
-        {"match": {"left": {"payload": {"protocol": "tcp", "field": "dport"}}, "right": rules.tunnel_port}},
-        {"match": {"left": {"payload": {"protocol": "ip", "field": "saddr"}}, "right": f"@{name}"}},
+        {"match": {"op": "==", "left": {"payload": {"protocol": "tcp", "field": "dport"}}, "right": rules.tunnel_port}},
+        {"match": {"op": "==", "left": {"payload": {"protocol": "ip", "field": "saddr"}}, "right": f"@{name}"}},
         *consume,
         {"counter": {"packets": 0, "bytes": 0}},
         {"accept": None},
