@@ -26,6 +26,10 @@ LOCAL_HIGH_BYTES: Final = 64 * 1024
 #: ... and how many may be left when its peer gets credit again.
 LOCAL_LOW_BYTES: Final = 16 * 1024
 
+#: Pieces that wait are joined up to this size, bytes: a peer may send a byte a frame, and an object of its own for each
+#: would need a hundred times the memory. Larger ones stay as they are; joining them would only copy.
+JOINED_BYTES: Final = 16 * 1024
+
 #: Full reads of one socket in a row: 256 KiB, a third of a millisecond.
 MAX_BURST: Final = 4
 
@@ -125,7 +129,7 @@ class LocalSocket:
         self._poller = poller
         self._owner = owner
         self._interest = 0
-        self._waiting: deque[memoryview] | None = None  # most sockets never have any
+        self._waiting: deque[memoryview | bytearray] | None = None  # most sockets never have any
         self._last_words = False  # nothing is written after what waits
         self._polite = False  # ... and then it is closed
         self._breaking = False  # broken, which the owner hears in the next turn
@@ -167,7 +171,7 @@ class LocalSocket:
             if sent == len(data):
                 return
             data = data[sent:]
-        self._keep(bytes(data))
+        self._keep(data)
 
     def write_eof(self) -> None:
         """Half-close: an end of file behind what waits."""
@@ -232,10 +236,16 @@ class LocalSocket:
 
     # --- inside
 
-    def _keep(self, data: bytes) -> None:
+    def _keep(self, data: memoryview) -> None:
         if self._waiting is None:
             self._waiting = deque()
-        self._waiting.append(memoryview(data))
+        waiting = self._waiting
+        if len(data) >= JOINED_BYTES:
+            waiting.append(memoryview(bytes(data)))
+        elif waiting and type(last := waiting[-1]) is bytearray and len(last) < JOINED_BYTES:
+            last += data
+        else:
+            waiting.append(bytearray(data))
         self.waiting_bytes += len(data)
         if self.waiting_bytes > LOCAL_HIGH_BYTES:
             self.full = True
@@ -255,7 +265,10 @@ class LocalSocket:
                 return
             self.waiting_bytes -= sent
             if sent < len(data):
-                waiting[0] = data[sent:]
+                if type(data) is bytearray:
+                    del data[:sent]
+                else:
+                    waiting[0] = data[sent:]
                 break
             waiting.popleft()
         if not waiting:

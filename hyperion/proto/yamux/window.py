@@ -12,8 +12,9 @@ Source: WIRE section 8.3; rust-yamux describes the idea of tuning by round trips
 
 from hyperion.proto.yamux.frame import INITIAL_WINDOW_BYTES
 
-#: What all streams of a connection may have beyond their initial windows, bytes. With 512 streams of 256 KiB it bounds
-#: what a peer can make us hold: 192 MiB for a connection that fills everything and never reads.
+#: What all streams of a connection may have beyond their initial windows, bytes. With 512 streams of 256 KiB that is
+#: 192 MiB of credit: what a peer may send that nobody has taken. Who takes it may count bytes as taken a little earlier
+#: than the kernel does; the worker does so with 64 KiB a stream.
 CONNECTION_BUDGET_BYTES = 64 * 1024 * 1024
 
 #: Largest window of one stream, bytes: 1 Gbit/s at 130 ms of round trip.

@@ -1,7 +1,9 @@
 """One local socket: reading in turns, writing without waiting, and the three ways to end."""
 
 import asyncio
+import random
 import socket
+import tracemalloc
 from collections.abc import AsyncIterator
 
 import pytest
@@ -9,7 +11,7 @@ import pytest
 from hyperion.proto.yamux.frame import HEADER_BYTES
 from hyperion.worker import local_socket
 from hyperion.worker.buffers import local_buffer
-from hyperion.worker.local_socket import LOCAL_HIGH_BYTES, MAX_BURST, LocalOwner, LocalSocket, prepare
+from hyperion.worker.local_socket import JOINED_BYTES, LOCAL_HIGH_BYTES, MAX_BURST, LocalOwner, LocalSocket, prepare
 from hyperion.worker.poller import EpollPoller, LoopPoller, Poller
 from tests.helpers.rig import noise, until
 
@@ -149,6 +151,35 @@ async def test_what_the_kernel_does_not_take_waits_and_arrives(ends: Ends) -> No
     assert await ends.read(2 << 20) == data
     await until(lambda: ends.owner.drained)
     assert (ends.local.waiting_bytes, ends.local.full, ends.owner.drained) == (0, False, 1)
+
+
+async def test_small_pieces_cost_little_more_than_their_bytes(ends: Ends) -> None:
+    await ends.fill()
+    before = ends.local.waiting_bytes
+    tracemalloc.start()
+    try:
+        for value in range(100_000):
+            ends.local.write(memoryview(bytes((value & 0xFF,))))
+        taken, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert ends.local.waiting_bytes - before == 100_000
+    assert taken < 200_000
+
+
+async def test_pieces_of_all_sizes_arrive_in_order(ends: Ends) -> None:
+    """Joined or not, sent whole or in parts."""
+    written = await ends.fill()
+    data = noise(2 << 20)
+    chance, start = random.Random(7), 0
+    while start < len(data):
+        size = chance.choice((1, 2, 100, 4096, JOINED_BYTES - 1, JOINED_BYTES, 65_000))
+        ends.local.write(memoryview(data)[start : start + size])
+        start += size
+        if chance.random() < 0.1:
+            await asyncio.sleep(0)
+    ends.local.close()
+    assert (await ends.read(4 << 20))[written:] == data
 
 
 async def test_a_polite_end_is_behind_what_waits(ends: Ends) -> None:
