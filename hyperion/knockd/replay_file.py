@@ -13,7 +13,8 @@ to 20 ms of a knock's way, by the disk.) Memory that cannot be read back is made
   have been sealed by a clock ahead of ours, so for ``window`` seconds nobody gets in.
 
 Format: ``HYPR`` and a version byte, then records: length u16, CRC-32 u32, both big-endian, and msgpack of
-``Remembered`` or of a pair: the end of life up to which memory was dropped, and the window that was counted with.
+``Remembered``, of a pair (``unknown_until`` and the window that was counted with), or of bytes: ``forgotten``, each run
+as two i64, big-endian. Version 1 had no runs and is read as well: all up to the pair's end was forgotten.
 """
 
 import contextlib
@@ -29,7 +30,8 @@ import msgspec
 from hyperion.errors import CannotCreateError, HyperionError
 from hyperion.proto.replay import MAX_NONCES, Remembered, ReplayState
 
-MAGIC = b"HYPR\x01"
+MAGIC = b"HYPR\x02"
+OLD_MAGIC = b"HYPR\x01"
 #: Longest record, bytes: a holder's name of 64 characters, a nonce, a group and a time are about 180.
 MAX_RECORD_BYTES = 512
 #: Below this size the file is never rewritten, bytes: 600 knocks.
@@ -50,9 +52,14 @@ _FOR_OTHERS = 0o077
 _WRITABLE_BY_OTHERS = 0o022
 _OPEN = os.O_RDWR | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
 
-#: ``forgotten_until`` and ``window`` of a ``ReplayState``: the first record.
+_RUN = struct.Struct(">qq")
+#: Runs in one record: with its head it stays below ``MAX_RECORD_BYTES``.
+_RUNS_IN_RECORD = 31
+
+#: ``unknown_until`` and ``window`` of a ``ReplayState``: the first record.
 _Head = tuple[int, int]
-_decoder: msgspec.msgpack.Decoder[Remembered | _Head] = msgspec.msgpack.Decoder(Remembered | _Head)
+_Record = Remembered | _Head | bytes
+_decoder: msgspec.msgpack.Decoder[_Record] = msgspec.msgpack.Decoder(_Record)
 
 
 class ReplayFileError(HyperionError):
@@ -89,16 +96,16 @@ class ReplayFile:
         state, self.damage = self._read(window)
         if self.damage == MISSING and expected:
             self.damage = LOST
-        # Knocks sealed up to now + window are all that can have been seen. A limit beyond that is left from a clock
-        # that was ahead and set back since, and would lock everybody out until that time comes.
-        forgotten = min(state.forgotten_until, now + 2 * state.window)
+        unknown, forgotten = state.unknown_until, state.forgotten
         if self.damage in (MISSING, CUT_SHORT):
-            forgotten = max(forgotten, now + state.window)
+            unknown = max(unknown, now + state.window)
         elif self.damage is not None:
-            forgotten = now + 2 * state.window
+            unknown = max(unknown, now + 2 * state.window)
+            # Somebody of a moment ago let knocks in that would be fresh again if the clock were set back and forth.
+            forgotten += ((now, now + 2 * state.window),)
         if self.damage is not None:
             self._let_go()
-        return ReplayState(forgotten, state.remembered, state.window)
+        return ReplayState(unknown, state.remembered, state.window, forgotten)
 
     def append(self, entry: Remembered) -> None:
         """Write one accepted knock down. When this returns, no death of ours lets it in again.
@@ -125,7 +132,11 @@ class ReplayFile:
 
         Raises ``ReplayFileError``; a sound old file goes on being used then, and is not large again for a while.
         """
-        body = MAGIC + _encode((state.forgotten_until, state.window)) + b"".join(map(_encode, state.remembered))
+        records: list[_Record] = [(state.unknown_until, state.window)]
+        for start in range(0, len(state.forgotten), _RUNS_IN_RECORD):
+            runs = state.forgotten[start : start + _RUNS_IN_RECORD]
+            records.append(b"".join(_RUN.pack(first, last) for first, last in runs))
+        body = MAGIC + b"".join(map(_encode, [*records, *state.remembered]))
         try:
             fd = self._replace(f"{self._path.name}.new", body)
         except OSError as error:
@@ -147,7 +158,7 @@ class ReplayFile:
             data = os.pread(self._fd, MAX_FILE_BYTES + 1, 0)
         except OSError:
             return nothing, UNREADABLE
-        if not data.startswith(MAGIC):
+        if not data.startswith((MAGIC, OLD_MAGIC)):
             return nothing, CUT_SHORT if MAGIC.startswith(data) else CORRUPT
         self._size = len(data)
         return _parse(data, window) if len(data) <= MAX_FILE_BYTES else (nothing, CORRUPT)
@@ -182,7 +193,8 @@ class ReplayFile:
 
 def _parse(data: bytes, window: int) -> tuple[ReplayState, str | None]:
     """All records before the first that is wrong, and in which way that one is. ``window``: if none was written."""
-    forgotten, remembered, damage = -1, list[Remembered](), None
+    unknown, remembered, damage = -1, list[Remembered](), None
+    forgotten = list[tuple[int, int]]()
     position = len(MAGIC)
     while position < len(data):
         start = position + _HEADER.size
@@ -198,19 +210,26 @@ def _parse(data: bytes, window: int) -> tuple[ReplayState, str | None]:
             break
         if isinstance(record, Remembered):
             remembered.append(record)
+        elif isinstance(record, bytes):
+            forgotten += _RUN.iter_unpack(record)
         else:
-            forgotten, window = record
-    return ReplayState(forgotten, tuple(remembered), window), damage
+            unknown, window = record
+    return ReplayState(unknown, tuple(remembered), window, tuple(forgotten)), damage
 
 
-def _decode(body: bytes) -> Remembered | _Head | None:
+def _decode(body: bytes) -> _Record | None:
     try:
-        return _decoder.decode(body)
+        record = _decoder.decode(body)
     except (msgspec.DecodeError, ValueError):
         return None
+    return record if not isinstance(record, bytes) or _are_runs(record) else None
 
 
-def _encode(record: Remembered | _Head) -> bytes:
+def _are_runs(body: bytes) -> bool:
+    return len(body) % _RUN.size == 0 and all(first <= last for first, last in _RUN.iter_unpack(body))
+
+
+def _encode(record: _Record) -> bytes:
     body = msgspec.msgpack.encode(record)
     return _HEADER.pack(len(body), zlib.crc32(body)) + body
 

@@ -36,6 +36,9 @@ TROUBLE_PAUSE_SECONDS = 0.1
 #: Sleeps may end so much too early, seconds.
 CLOCK_GRAIN_SECONDS = 0.02
 
+#: A lock-out that is shorter is not told, seconds: a client goes on knocking for as long.
+PATIENCE_SECONDS = 5
+
 #: All knocks are sealed with the key derived from the PSK that everybody shares.
 HOLDER = "fleet"
 _KEY_BYTES = 32
@@ -94,7 +97,9 @@ class Knockd:
         self._guard = ReplayGuard(config.window)
         self._report = Report(config.knock_port)
         self._troubles = {TABLE: NOT_YET}
-        self._past_matters_until = 0.0
+        #: Why knocks that are in time are refused, if they are.
+        self._past = "what was let in before cannot be told any more"
+        self._clock_ahead = clock() - monotonic()
         self._running = False
         self._failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.door = Door(
@@ -117,10 +122,10 @@ class Knockd:
             rest = start + 1 - self._clock()
             await asyncio.sleep(min(max(rest, 0.0), 1.0) + CLOCK_GRAIN_SECONDS)
         elif damage is not None:
-            text = f"the replay memory was {damage}: knocks are refused for {self._config.window} s"
+            self._past = f"the replay memory was {damage}"
+            text = f"{self._past}: knocks are refused for {self._config.window} s"
             log.event(DIAGNOSTIC, reason=f"{MEMORY}-{damage}", message=text, level="error")
-            self._past_matters_until = start + self._config.window + 1
-            self.trouble(PAST, text)
+        self._look_back()
 
     async def run(self, captures: Iterable[Capture]) -> None:
         """Hear, until cancelled. Raises ``CaptureDiedError``."""
@@ -243,8 +248,25 @@ class Knockd:
                 self._send(counts)
             if self._memory.is_large or MEMORY in self._troubles:
                 self._rewrite_memory()
-            if self._clock() >= self._past_matters_until:
-                self.trouble(PAST, None)
+            self._look_at_clock()
+            self._look_back()
+
+    def _look_at_clock(self) -> None:
+        """Say so when it was set back by so much that knocks of before are fresh again."""
+        ahead = self._clock() - self._monotonic()
+        back, self._clock_ahead = self._clock_ahead - ahead, ahead
+        if back > self._config.window:
+            self._past = "the clock was set back"
+            log.event(DIAGNOSTIC, reason="clock-set-back", message=f"{self._past} by {back:.0f} s", level="warning")
+
+    def _look_back(self) -> None:
+        """A knock may be in time and all the same not be told from one of before: then nobody new gets in."""
+        now = int(self._clock())
+        until = self._guard.shut_until(now)
+        if until is None:
+            self.trouble(PAST, None)
+        elif PAST in self._troubles or until > now + PATIENCE_SECONDS:
+            self.trouble(PAST, f"{self._past}: knocks are refused until {_time_of_day(until)}")
 
     def _rewrite_memory(self) -> None:
         try:
@@ -263,6 +285,10 @@ def check(config: KnockdConfig) -> None:
         raise ConfigError("knock port and tunnel port are between 1 and 65535")
     if config.window < 1 or config.ttl < 1:
         raise ConfigError("window and time of a grant are at least a second")
+
+
+def _time_of_day(second: int) -> str:
+    return time.strftime("%H:%M:%S UTC", time.gmtime(second))
 
 
 def _text(source: bytes) -> str:

@@ -4,8 +4,11 @@ A knock is fresh while the clock is at most ``window`` seconds away from its tim
 remembered as long as it could be fresh: until timestamp + window. (The original counts from the moment it *saw* the
 knock, so one stamped into the future is accepted again later: WIRE Q1.)
 
-Time may be set back. A nonce forgotten by then cannot be told from a new one, so the guard keeps the latest end of life
-that it ever forgot, and refuses what would have ended before it. Memory is bounded; when it is full nobody new gets in.
+Time may be set back. A nonce forgotten by then cannot be told from a new one, so the guard keeps the seconds in which
+those ended that it forgot, and refuses what would end in one of them: whatever the clock does, no knock that it knew is
+taken twice. Of times when nobody remembered (``unknown_until``) all is refused. That may have been counted with a clock
+that was ahead, and until it would be true again can be hours: not more is refused than what a right clock can have let
+in by now. Memory is bounded; when it is full nobody new gets in.
 
 Refuses to know: the clock (``now`` is whole Unix seconds), files, what a source is. Source: WIRE section 4.5, DESIGN
 sections 5 and 8.
@@ -17,6 +20,7 @@ from collections import Counter
 import msgspec
 
 from hyperion.proto.knock import Knock, Verdict
+from hyperion.proto.runs import Runs
 
 #: Seconds that a knock's timestamp may be off, either way. Covers a clock without NTP for a while.
 DEFAULT_WINDOW = 30
@@ -39,11 +43,13 @@ class Remembered(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class ReplayState(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What has to survive a restart."""
 
-    #: latest ``fresh_until`` that was forgotten, -1 for none
-    forgotten_until: int
+    #: nobody can tell which knocks with a ``fresh_until`` up to this were let in; -1: it is known of all
+    unknown_until: int
     remembered: tuple[Remembered, ...]
     #: the window that all of this was counted with
     window: int = DEFAULT_WINDOW
+    #: each ``fresh_until`` of a knock that was let in and forgotten, as runs of seconds: first and last
+    forgotten: tuple[tuple[int, int], ...] = ()
 
 
 class ReplayGuard:
@@ -59,7 +65,8 @@ class ReplayGuard:
         self._window = window
         self._max_nonces = max_nonces
         self._max_per_group = max_per_group
-        self._forgotten_until = -1
+        self._unknown_until = -1
+        self._forgotten = Runs()
         # A nonce belongs to its holder: nobody can spend the nonce of another by being faster.
         self._known: dict[tuple[str, bytes], Remembered] = {}
         self._by_age: list[tuple[int, str, bytes]] = []
@@ -75,7 +82,7 @@ class ReplayGuard:
         """
         self._forget(now)
         fresh_until = knock.timestamp + self._window
-        if abs(now - knock.timestamp) > self._window or fresh_until <= self._forgotten_until:
+        if abs(now - knock.timestamp) > self._window or self._refused_until(fresh_until) is not None:
             return Verdict.STALE
         if (knock.holder, knock.nonce) in self._known:
             return Verdict.REPLAYED
@@ -84,10 +91,21 @@ class ReplayGuard:
         self._remember(Remembered(knock.holder, knock.nonce, group, fresh_until))
         return Verdict.ACCEPTED
 
+    def shut_until(self, now: int) -> int | None:
+        """The second in which a knock that is sealed then gets in, ``None``: one sealed now does.
+
+        Refused are those that cannot be told from one that was let in before.
+        """
+        self._forget(now)
+        second = now
+        while (end := self._refused_until(second + self._window)) is not None:
+            second = end + 1 - self._window
+        return second if second > now else None
+
     def dump(self, now: int) -> ReplayState:
         """What a successor must know."""
         self._forget(now)
-        return ReplayState(self._forgotten_until, tuple(self._known.values()), self._window)
+        return ReplayState(self._unknown_until, tuple(self._known.values()), self._window, tuple(self._forgotten))
 
     def load(self, state: ReplayState, now: int) -> None:
         """Take over what a predecessor knew. All of it, whatever the bounds: they hold for later knocks.
@@ -95,12 +113,20 @@ class ReplayGuard:
         If it had another window, the same knocks are fresh for so much longer, or shorter, now.
         """
         longer = self._window - state.window
-        if state.forgotten_until >= 0:
-            self._forgotten_until = max(self._forgotten_until, state.forgotten_until + longer)
+        if state.unknown_until >= 0:
+            self._unknown_until = max(self._unknown_until, state.unknown_until + longer)
+        for first, last in state.forgotten:
+            self._forgotten.add(first + longer, last + longer)
         for entry in state.remembered:
             if (entry.holder, entry.nonce) not in self._known:
                 self._remember(msgspec.structs.replace(entry, fresh_until=entry.fresh_until + longer))
         self._forget(now)
+
+    def _refused_until(self, fresh_until: int) -> int | None:
+        """Whether a knock with this end may have been let in and forgotten; if so, the last end of which this holds."""
+        if fresh_until <= self._unknown_until:
+            return self._unknown_until
+        return self._forgotten.end_of(fresh_until)
 
     def _remember(self, entry: Remembered) -> None:
         self._known[entry.holder, entry.nonce] = entry
@@ -109,10 +135,12 @@ class ReplayGuard:
 
     def _forget(self, now: int) -> None:
         """Drop what can no longer be fresh."""
+        # A right clock can have let in up to this. More is left from one that was ahead and was set back since.
+        self._unknown_until = min(self._unknown_until, now + 2 * self._window)
         while self._by_age and self._by_age[0][0] < now:
             fresh_until, holder, nonce = heapq.heappop(self._by_age)
             group = self._known.pop((holder, nonce)).group
             self._per_group[group] -= 1
             if not self._per_group[group]:
                 del self._per_group[group]
-            self._forgotten_until = max(self._forgotten_until, fresh_until)
+            self._forgotten.add(fresh_until, fresh_until)

@@ -353,7 +353,7 @@ def test_a_memory_of_knocks_that_was_deleted_shuts_the_gate_for_a_while(network:
         memory.unlink()
     os.kill(server.knockd_pid(), signal.SIGKILL)
     shut = server.server.wait_events("gate-shut", 2)[-1]
-    assert "the replay memory was lost: knocks are refused for 30 s" in shut["error"]["message"]
+    assert "the replay memory was lost: knocks are refused until " in shut["error"]["message"]
     send(network.attacker, host.ipv4, ahead)
     server.server.wait_events("knock-rejected")
     assert network.attacker.ipv4 not in elements(host)

@@ -4,12 +4,14 @@ import os
 import resource
 import signal
 import stat
+import struct
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from hyperion.errors import CannotCreateError
@@ -19,6 +21,10 @@ from hyperion.proto.knock import Knock, Verdict
 from hyperion.proto.replay import Remembered, ReplayGuard, ReplayState
 
 NOW, WINDOW = 1_700_000_000, 30
+
+
+#: What is known of a file that was spoilt: nothing.
+SPOILT = ReplayState(NOW + 2 * WINDOW, (), WINDOW, ((NOW, NOW + 2 * WINDOW),))
 
 
 def entry(number: int, timestamp: int = NOW) -> Remembered:
@@ -148,12 +154,12 @@ def test_any_flipped_bit_is_noticed_and_nobody_gets_in_until_all_is_stale(path: 
         assert verdict(state, NOW + WINDOW + 1, NOW + WINDOW + 1) is Verdict.ACCEPTED
 
 
-@pytest.mark.parametrize("content", [b"something else", MAGIC[:4] + b"\x02", bytes(1000), MAGIC + b"\xff" * 600])
+@pytest.mark.parametrize("content", [b"something else", MAGIC[:4] + b"\x03", bytes(1000), MAGIC + b"\xff" * 600])
 def test_what_is_not_ours_is_corrupt(path: Path, content: bytes) -> None:
     path.write_bytes(content)
     state, damage = load(path)
     assert damage == "corrupt"
-    assert state == ReplayState(NOW + 2 * WINDOW, ())
+    assert state == SPOILT
 
 
 def test_a_huge_file_is_not_read(path: Path) -> None:
@@ -171,7 +177,36 @@ def test_a_clock_that_was_ahead_once_locks_nobody_out_for_years(path: Path) -> N
     with opened(path) as file:
         file.rewrite(ReplayState(NOW + 10**8, ()))
     state, damage = load(path)
-    assert (state.forgotten_until, damage) == (NOW + 2 * WINDOW, None)
+    assert damage is None
+    for step in range(-WINDOW, WINDOW + 1):
+        assert verdict(state, NOW + step, NOW) is Verdict.STALE
+    guard = ReplayGuard(WINDOW)
+    guard.load(state, NOW)
+    assert guard.shut_until(NOW) == NOW + WINDOW + 1
+    later = Knock("fleet", NOW + WINDOW + 1, 8443, b"never-before")
+    assert guard.judge(later, "net", NOW + WINDOW + 1) is Verdict.ACCEPTED
+
+
+def test_the_seconds_of_forgotten_knocks_come_back(path: Path) -> None:
+    """More than fit into one record, and below zero (a clock at the beginning of time)."""
+    runs = tuple((number, number + number % 3) for number in range(-50, 5_000, 5))
+    with opened(path) as file:
+        file.rewrite(ReplayState(NOW, (entry(1),), WINDOW, runs))
+        file.append(entry(2))
+    assert load(path) == (ReplayState(NOW, (entry(1), entry(2)), WINDOW, runs), None)
+
+
+@pytest.mark.parametrize("body", [bytes(15), bytes(17), struct.pack(">qq", 2, 1)])
+def test_what_are_no_runs_is_corrupt(path: Path, body: bytes) -> None:
+    path.write_bytes(path.read_bytes() + replay_file._encode(body))
+    assert load(path)[1] == "corrupt"
+
+
+def test_a_file_of_the_version_before_is_read(path: Path) -> None:
+    with opened(path) as file:
+        file.rewrite(ReplayState(NOW - 5, (entry(1),)))
+    path.write_bytes(b"HYPR\x01" + path.read_bytes()[len(MAGIC) :])
+    assert load(path) == (ReplayState(NOW - 5, (entry(1),)), None)
 
 
 def test_a_damaged_file_takes_nothing_until_it_is_rewritten(path: Path) -> None:
@@ -184,7 +219,7 @@ def test_a_damaged_file_takes_nothing_until_it_is_rewritten(path: Path) -> None:
         file.rewrite(state)
         assert not file.is_large
         file.append(entry(1))
-    assert load(path, NOW + 1) == (ReplayState(NOW + 2 * WINDOW, (entry(1),)), None)
+    assert load(path, NOW + 1) == (msgspec.structs.replace(SPOILT, remembered=(entry(1),)), None)
 
 
 def test_it_says_when_it_is_large_and_is_small_after_a_rewrite(path: Path) -> None:

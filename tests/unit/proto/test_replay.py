@@ -124,3 +124,47 @@ def test_loading_twice_changes_nothing() -> None:
     assert guard.dump(NOW) == state
     assert guard.judge(knock(NOW + 60, nonce=1), "net", NOW + 60) is Verdict.ACCEPTED
     assert len(guard) == 1
+
+
+@pytest.mark.parametrize("restart", [False, True])
+def test_a_clock_that_was_ahead_for_long_refuses_what_it_took_then_and_nothing_else(restart: bool) -> None:
+    """Two hours ahead, a knock every ten seconds for an hour, then set back: each of them is tried each second."""
+    ahead = NOW + 7_200
+    guard = ReplayGuard(WINDOW)
+    taken = [knock(ahead + second, nonce=second) for second in range(0, 3_600, 10)]
+    for one in taken:
+        assert guard.judge(one, "net", one.timestamp) is Verdict.ACCEPTED
+    shut = 0
+    for now in range(NOW + 3_600, ahead + 3_700):
+        if restart and now % 100 == 0:
+            guard = restarted(guard, now)
+        for one in taken:
+            if abs(one.timestamp - now) <= WINDOW:
+                assert guard.judge(one, "net", now) is not Verdict.ACCEPTED
+        shut += guard.judge(knock(now, nonce=now), "net", now) is not Verdict.ACCEPTED
+    assert shut <= len(taken)
+
+
+def test_what_nobody_remembers_is_refused_for_one_window_after_a_step_back() -> None:
+    guard = ReplayGuard(WINDOW)
+    guard.load(ReplayState(NOW + 7_200 + WINDOW, ()), NOW + 7_200)
+    assert guard.shut_until(NOW + 7_200) == NOW + 7_201
+    assert guard.shut_until(NOW) == NOW + WINDOW + 1
+    for now in range(NOW, NOW + WINDOW + 1):
+        assert guard.judge(knock(now, nonce=now), "net", now) is Verdict.STALE
+        assert guard.shut_until(now) == NOW + WINDOW + 1
+    now = NOW + WINDOW + 1
+    assert guard.judge(knock(now), "net", now) is Verdict.ACCEPTED
+    assert guard.shut_until(now) is None
+
+
+def test_another_window_shifts_what_was_forgotten() -> None:
+    guard = ReplayGuard(WINDOW)
+    guard.judge(knock(), "net", NOW)
+    state = guard.dump(NOW + WINDOW + 1)
+    assert state.forgotten == ((NOW + WINDOW, NOW + WINDOW),)
+    for window in (5, 300):
+        other = ReplayGuard(window)
+        other.load(state, NOW)
+        assert other.judge(knock(), "net", NOW) is Verdict.STALE
+        assert other.judge(knock(NOW + 1, nonce=1), "net", NOW) is Verdict.ACCEPTED
