@@ -45,8 +45,8 @@ WRITE_HIGH_BYTES = 128 * 1024
 WRITE_LOW_BYTES = 32 * 1024
 #: Unsent bytes in the kernel that make the socket not writable: what a keystroke may have to wait behind.
 NOTSENT_LOWAT_BYTES = 128 * 1024
-#: A peer that lets so much pile up reads nothing at all while it makes us answer: only control frames get past the
-#: scheduler.
+#: A peer that lets so much pile up reads nothing at all while it makes us answer. A slow one does not get there: while
+#: nothing is taken, only control frames get past the scheduler, and of each of 512 streams one small read (6 KiB).
 MAX_UNSENT_BYTES = 4 * 1024 * 1024
 #: Seconds that a peer has to take our last words.
 CLOSE_TIMEOUT = 2.0

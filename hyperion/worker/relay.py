@@ -126,7 +126,7 @@ class Relay(LocalOwner, StreamOwner):
 
     def on_local_end(self) -> None:
         self._local_ended = True
-        if self._started and self.connection is not None and self.stream is not None:
+        if self._started and not self._early_out and self.connection is not None and self.stream is not None:
             self.connection.finish(self.stream)
             self._finish_if_done()
 
@@ -178,11 +178,14 @@ class Relay(LocalOwner, StreamOwner):
     # --- inside
 
     def _read_if_allowed(self) -> None:
+        if self._started and self._early_out:
+            self._send_early()
         stream = self.stream
         if (
             self._local is not None
             and self._started
             and not self._held
+            and not self._early_out
             and not self._local_ended
             and stream is not None
             and stream.send_window > 0
@@ -196,19 +199,29 @@ class Relay(LocalOwner, StreamOwner):
             self._local.pause_reading()
 
     def _send_early(self) -> None:
-        """What came before the start goes out first; a fresh stream has credit for it."""
-        early, self._early_out = self._early_out, b""
-        if self.connection is None or self.stream is None:
+        """What came before the start goes out first, as if it was read only now: as far as credit and turn allow.
+
+        Hundreds of streams may start in one turn. On a slow link their bytes must not pile up in our memory.
+        """
+        connection, stream = self.connection, self.stream
+        if connection is None or stream is None or stream.send_closed or stream.gone:
+            self._early_out = b""  # nobody wants it any more
             return
-        if early:
-            self.bytes_out += len(early)
-            self.connection.send(self.stream, early)
-        if self._local_ended:
-            self.connection.finish(self.stream)
+        while self._early_out and not self._held and stream.send_window:
+            size = min(len(self._early_out), self.read_limit())
+            local_buffer[HEADER_BYTES : HEADER_BYTES + size] = self._early_out[:size]
+            self._early_out = self._early_out[size:]
+            self.on_local_data(size)
+        if self._early_out:
+            if self._local is not None:
+                self._local.pause_reading()
+        elif self._local_ended:
+            connection.finish(stream)
+            self._finish_if_done()
 
     def _finish_if_done(self) -> None:
         """Both sides said their last word: let the rest drain, then close."""
-        if self._ended or not self._local_ended or not self._peer_ended:
+        if self._ended or self._early_out or not self._local_ended or not self._peer_ended:
             return
         self._detach(reset=False)
         if self._local is not None:

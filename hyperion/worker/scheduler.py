@@ -134,6 +134,8 @@ class Scheduler:
             return
         for _ in range(min(RELEASED_PER_TURN, len(self._waiting))):
             self._waiting.popleft().release()
+            if self.blocked or not self._waiting:  # it sent what it had at once
+                break
         self._set_read_limit()
         self._start_pump()
 

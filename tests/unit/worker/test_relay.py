@@ -1,12 +1,15 @@
 """Bytes both ways between a local socket and a stream, and how it ends."""
 
 import asyncio
+import hashlib
 
 import pytest
 
-from hyperion.events import STREAM_CLOSED
+from hyperion.events import STREAM_CLOSED, TUNNEL_DOWN
+from hyperion.worker.connection import MAX_UNSENT_BYTES, SMALL_BODY_BYTES
 from hyperion.worker.local_socket import LOCAL_HIGH_BYTES
-from tests.helpers.rig import Events, Rig, ending, hang_up, noise, reset, service, until
+from hyperion.worker.scheduler import BLOCKED_READ_BYTES
+from tests.helpers.rig import Events, Rig, Stream, digest, ending, hang_up, noise, reset, service, until
 
 pytestmark = pytest.mark.both_loops
 
@@ -79,3 +82,48 @@ async def test_many_resets_in_the_middle_of_bulk_disturb_nobody(events: Events) 
             (reset if turn % 2 else lambda w: w.transport.abort())(writer)
         await until(lambda: not rig.client._forwards[0].streams and not rig.server_tunnels()[0].owners)
         assert rig.states[-1].up == 1
+
+
+async def started_over_a_full_link(rig: Rig, data: bytes, *, half_close: bool) -> list[Stream]:
+    """Applications that all said ``data`` before the server's answers came, and then the link took nothing more."""
+    assert rig.link is not None
+    rig.link.stall("down")  # the answers are on their way
+    streams = await asyncio.gather(*(rig.open() for _ in range(200)))
+    for _, writer in streams:
+        writer.write(data[: len(data) // 2])
+    await until(lambda: all(stream._early_out for stream in rig.client._forwards[0].streams))
+    for _, writer in streams:
+        writer.write(data[len(data) // 2 :])
+        if half_close:
+            writer.write_eof()
+    await until(lambda: all(len(stream._early_out) > 16_384 for stream in rig.client._forwards[0].streams))
+    await until(lambda: len(rig.server_tunnels()[0].owners) == len(streams))
+    rig.link.stall("up")
+    rig.link._flowing["down"].set()
+    return streams
+
+
+@pytest.mark.parametrize("half_close", [True, False])
+async def test_uploads_that_begin_together_wait_for_their_turn(events: Events, *, half_close: bool) -> None:
+    """What was said before the answers came, 6 MB here, must not pile up in our memory: the link is slow, not dead."""
+    data = noise(30_000)
+    async with service(digest) as port, Rig(port, link=True) as rig:
+        assert rig.link is not None
+        streams = await started_over_a_full_link(rig, data, half_close=half_close)
+        tunnel = rig.client_tunnels()[0]
+        await until(lambda: all(stream.established for stream in rig.client._forwards[0].streams))
+        assert tunnel.scheduler.blocked
+        assert tunnel._outlet is not None
+        assert tunnel._outlet.waiting_bytes < MAX_UNSENT_BYTES / 2
+        assert any(stream._early_out for stream in rig.client._forwards[0].streams)
+        rig.link.resume()
+        for reader, writer in streams:
+            if not half_close:
+                writer.write_eof()
+            assert await reader.read() == hashlib.sha256(data).digest()
+            await hang_up(writer)
+        assert events.reasons(TUNNEL_DOWN) == []
+
+
+def test_what_streams_may_send_while_nothing_is_taken_is_no_reason_to_hang_up() -> None:
+    assert 512 * (BLOCKED_READ_BYTES + SMALL_BODY_BYTES) < MAX_UNSENT_BYTES
