@@ -1,7 +1,8 @@
 """Where files are when nobody says otherwise.
 
 Configuration: ``HYPERION_HOME``, then what the system says (``XDG_CONFIG_HOME``; ``%APPDATA%`` on Windows;
-``~/.config`` on Linux and macOS alike, as the original has it), then the current directory.
+``~/.config`` on Linux and macOS alike, as the original has it). Never the current directory: root's cron stands where
+others may write.
 
 Runtime files (lock, operator socket) of one program with one configuration lie in one directory: ``RUNTIME_DIRECTORY``
 of systemd, ``HYPERION_HOME/run``, ``/run/hyperion`` for root, ``XDG_RUNTIME_DIR/hyperion``, or ``run`` beside the
@@ -17,6 +18,8 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
+
+from hyperion.errors import UsageError
 
 try:
     import pwd
@@ -50,10 +53,33 @@ def config_directory(environ: Mapping[str, str] | None = None) -> Path:
     environ = os.environ if environ is None else environ
     if home := environ.get("HYPERION_HOME"):
         return Path(home)
-    for variable, below in (("XDG_CONFIG_HOME", ""), ("APPDATA", ""), ("HOME", ".config")):
+    for variable in ("XDG_CONFIG_HOME", "APPDATA"):
         if base := environ.get(variable):
-            return Path(base, below, _DIRECTORY)
-    return Path(_DIRECTORY)
+            return Path(base, _DIRECTORY)
+    return home_directory(environ) / ".config" / _DIRECTORY
+
+
+def home_directory(environ: Mapping[str, str] | None = None) -> Path:
+    """Of this user: what the variable says, else the system's list of users; ``/`` for one who has none, which is what
+    systemd and containers call it."""
+    environ = os.environ if environ is None else environ
+    if base := environ.get("HOME") or environ.get("USERPROFILE"):
+        return Path(base)
+    try:
+        return Path("/", "" if pwd is None else pwd.getpwuid(os.geteuid()).pw_dir)
+    except (KeyError, OverflowError):
+        return Path("/")
+
+
+def absolute(path: Path, *, resolve: bool = False) -> Path:
+    """``path`` from the root; with ``resolve`` over all links. Raises ``UsageError`` for one that counts from a current
+    directory that is gone."""
+    try:
+        return Path(os.path.realpath(path)) if resolve else path.absolute()
+    except FileNotFoundError:
+        raise UsageError(
+            f"{path} counts from the current directory, which is gone", hint="go to another one, or write it from / on"
+        ) from None
 
 
 def system_config(program: Program) -> Path:
@@ -119,35 +145,31 @@ def is_root() -> bool:
 
 def expand_home(name: str, environ: Mapping[str, str] | None = None) -> Path:
     """``name`` with a leading ``~/`` replaced by the home directory. Other relative names stay relative."""
-    environ = os.environ if environ is None else environ
-    home = environ.get("HOME") or environ.get("USERPROFILE")
-    if name.startswith("~/") and home:
-        return Path(home, name[2:])
-    return Path(name)
+    return home_directory(environ) / name[2:] if name.startswith("~/") else Path(name)
 
 
 def _runtime_base(environ: Mapping[str, str], *, root: bool) -> Path:
     if directories := environ.get("RUNTIME_DIRECTORY"):
         return Path(directories.split(":")[0])
     if home := environ.get("HYPERION_HOME"):
-        return Path(home, "run").absolute()
+        return absolute(Path(home, "run"))
     if root:
         return SYSTEM_RUNTIME
     if base := environ.get("XDG_RUNTIME_DIR"):
         return Path(base, _DIRECTORY)
-    return config_directory(environ).absolute() / "run"
+    return absolute(config_directory(environ)) / "run"
 
 
 def _instance(program: Program, config_file: Path | None, environ: Mapping[str, str], *, root: bool) -> str:
     if config_file is None:
         return program
     # Resolved, because two names of one file are one configuration.
-    file = Path(os.path.realpath(config_file))
+    file = absolute(config_file, resolve=True)
     usual = [config_directory(environ) / CONFIG_NAMES[program], system_config(program)]
     if root and not environ.get("HYPERION_HOME") and not usual[0].exists():
         # The one that is meant if none is named: ``hyperion.cli.usual_config``.
         usual += [of_caller] if (of_caller := callers_config(program, environ)) is not None else []
-    if file in [Path(os.path.realpath(path)) for path in usual]:
+    if file in [absolute(path, resolve=True) for path in usual]:
         return program
     # Here, because the hash takes longer to load than all the rest, and the usual instance needs none.
     import hashlib  # noqa: PLC0415

@@ -66,6 +66,8 @@ def _names(path: Path, kind: str) -> list[str]:
     import tomllib  # noqa: PLC0415 - only for the tab key, and every command loads this module
 
     try:
+        if not path.is_file():  # a named pipe would hold the shell up
+            return []
         with path.open("rb") as file:
             table: Any = tomllib.loads(file.read(_MAX_FILE_BYTES).decode("utf-8-sig"))
     except (OSError, ValueError, RecursionError):

@@ -12,7 +12,7 @@ import msgspec
 from hyperion.cli.first_files import NewFile, put, refuse_existing
 from hyperion.cli.output import say, shown
 from hyperion.config.template import client_file
-from hyperion.paths import CLIENT_CONFIG_NAME, config_directory
+from hyperion.paths import CLIENT_CONFIG_NAME, absolute, config_directory
 from hyperion.privileges import disable_core_dumps
 from hyperion.proto.keys import KEY_LENGTH, PrivateKey, PublicKey
 
@@ -42,7 +42,7 @@ def run_init(*, force: bool, dry_run: bool, as_json: bool) -> int:
     """Writes ``hyperion.toml`` and ``admin.key`` into the configuration directory. Raises ``CannotCreateError``; then
     nothing was written."""
     disable_core_dumps()
-    directory = config_directory().absolute()
+    directory = absolute(config_directory())
     config, key_file = directory / CLIENT_CONFIG_NAME, directory / KEY_NAME
     if not force:
         hint = f"hyperion-client keygen -y {shlex.quote(str(key_file))} shows its public key; --force starts over"

@@ -18,7 +18,7 @@ from hyperion.config.name import NAME_RULE, is_name
 from hyperion.config.template import server_file
 from hyperion.config.values import is_placeholder
 from hyperion.errors import BadKeyError, UsageError
-from hyperion.paths import SERVER_CONFIG_NAME, config_directory
+from hyperion.paths import SERVER_CONFIG_NAME, absolute, config_directory
 from hyperion.privileges import disable_core_dumps
 from hyperion.proto.keys import KEY_LENGTH, MIN_SALT_BYTES, KeyFormatError, PrivateKey, PublicKey
 
@@ -76,7 +76,7 @@ def run_init(order: Order, *, force: bool, dry_run: bool, as_json: bool) -> int:
     ``BadKeyError`` and ``CannotCreateError``; then nothing was written."""
     disable_core_dumps()
     plan = check(order)
-    directory = config_directory().absolute()
+    directory = absolute(config_directory())
     config, key_file = directory / SERVER_CONFIG_NAME, directory / KEY_NAME
     if not force:
         refuse_existing((config, key_file), "--force starts over with a new key, and keeps the old files")

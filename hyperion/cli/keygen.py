@@ -8,7 +8,8 @@ import msgspec
 from hyperion.cli.first_files import refuse_existing
 from hyperion.cli.output import say, shown
 from hyperion.config.keyfile import read_secret, write_secret
-from hyperion.errors import BadKeyError, UsageError
+from hyperion.errors import BadKeyError, CannotCreateError, UsageError
+from hyperion.paths import absolute, config_directory
 from hyperion.privileges import disable_core_dumps
 from hyperion.proto.keys import KEY_LENGTH, KeyFormatError, PrivateKey
 
@@ -36,6 +37,8 @@ def run_keygen(
     disable_core_dumps()
     if public_of is not None:
         return _show_public(public_of, out, as_json=as_json)
+    if out is not None:
+        _refuse_no_directory(out)
     if dry_run:
         return _show_plan(out, force=force)
     key = PrivateKey.from_entropy(secrets.token_bytes(KEY_LENGTH))
@@ -43,6 +46,13 @@ def run_keygen(
         write_secret(out, key.format() + "\n", replace=force)
     say(_document(key, out) if as_json else _text(key, out))
     return 0
+
+
+def _refuse_no_directory(out: Path) -> None:
+    """A directory that is not there is a slip of the pen, unless it is the one that ``init`` would make, too."""
+    directory = absolute(out).parent
+    if not directory.is_dir() and directory != absolute(config_directory()):
+        raise CannotCreateError(f"{out} cannot be written: there is no directory {directory}", hint="make it first")
 
 
 def _show_plan(out: Path | None, *, force: bool) -> int:

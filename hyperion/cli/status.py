@@ -26,6 +26,9 @@ EXIT_OK = 0
 EXIT_NOT_RUNNING = 3
 EXIT_DEGRADED = 4
 
+#: Seconds that a status may take; a quarter of one is usual. Who asks after a program that hangs shall learn it soon.
+ANSWER_SECONDS = 5.0
+
 #: Looks at a program that is there but does not answer yet, and seconds between them: it may be just starting.
 START_LOOKS = 10
 START_SECONDS = 0.1
@@ -82,7 +85,7 @@ def fetch(program: Program, config_file: Path | None) -> Status:
             return empty()
         pid = running.pid
         try:
-            answer = demand(running.directory, StatusRequest())
+            answer = demand(running.directory, StatusRequest(), ANSWER_SECONDS)
         except NotRunningError:  # it holds its lock, but does not listen yet, or not any more
             time.sleep(START_SECONDS)
             continue

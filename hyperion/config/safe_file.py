@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hyperion.errors import CannotCreateError, TemporaryError, reason_of
+from hyperion.paths import absolute
 
 if sys.platform != "win32":
     import fcntl
@@ -96,7 +97,7 @@ class Original:
 
 def read_original(path: Path) -> Original:
     """The file behind ``path``, over links. Raises ``CannotCreateError`` for what cannot be edited."""
-    real = Path(os.path.realpath(path))
+    real = absolute(path, resolve=True)
     try:
         fd = os.open(real, os.O_RDONLY | _CLOEXEC | _NOFOLLOW | _NONBLOCK)
     except FileNotFoundError:

@@ -4,7 +4,9 @@ Knows TOML and how a struct describes itself. Does not know what any key is for.
 """
 
 import difflib
+import os
 import re
+import stat
 import tomllib
 from pathlib import Path
 from typing import TypeVar
@@ -18,6 +20,11 @@ from hyperion.errors import ConfigError, ConfigMissingError, reason_of
 
 #: Longest configuration file, bytes. A thousand servers need a fifth of it; more is a wrong file name.
 MAX_FILE_BYTES = 1024 * 1024
+
+#: Names of what the caller has opened for us, as a shell's ``<(...)`` is called: a pipe there is meant.
+_HANDED_OVER = ("/dev/fd/", "/proc/self/fd/", "/dev/stdin")
+
+_NONBLOCK = getattr(os, "O_NONBLOCK", 0)  # not on Windows
 
 _TOML_PLACE = re.compile(r"(?P<what>.*) \(at line (?P<line>[0-9]+), column (?P<column>[0-9]+)\)\Z", re.DOTALL)
 _AT = re.compile(r" - at `\$(?P<path>[^`]*)`\Z")
@@ -44,7 +51,11 @@ def parse(path: Path, content: bytes, schema: type[SchemaT]) -> SchemaT:
 
 def _read_bytes(path: Path) -> bytes:
     try:
-        with path.open("rb") as file:
+        with open(path, "rb", opener=_at_once) as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                if not str(path).startswith(_HANDED_OVER):
+                    raise ConfigError(f"{path}: expected a regular file")
+                os.set_blocking(file.fileno(), True)
             content = file.read(MAX_FILE_BYTES + 1)
     except (FileNotFoundError, NotADirectoryError):
         raise ConfigMissingError(
@@ -53,6 +64,11 @@ def _read_bytes(path: Path) -> bytes:
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {reason_of(error)}", hint=who_reads(error)) from None
     return content
+
+
+def _at_once(name: str, flags: int) -> int:
+    """A named pipe would hold us up until somebody writes to it."""
+    return os.open(name, flags | _NONBLOCK)
 
 
 def _decode(path: Path, content: bytes) -> str:

@@ -185,7 +185,11 @@ class Knockd:
         self.trouble(CALL, reason)
 
     def _send_state(self) -> None:
-        reasons = [f"{name}: {why}" for name, why in sorted(self._troubles.items())]
+        table = self._troubles.get(TABLE)
+        # A grant fails where there is no table, and for the same reason: said once.
+        same = table is not None and self._troubles.get(FIREWALL, "").startswith(f"{table}:")
+        told = (item for item in sorted(self._troubles.items()) if not (same and item[0] == FIREWALL))
+        reasons = [f"{name}: {why}" for name, why in told]
         self._send(GateState(not reasons, "; ".join(reasons) or None))
 
     def _judge(self, knock: Knock, source: str, port: int) -> None:

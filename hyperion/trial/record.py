@@ -16,6 +16,7 @@ from pathlib import Path
 import msgspec
 
 from hyperion.errors import CannotCreateError, TemporaryError, reason_of
+from hyperion.paths import absolute
 from hyperion.trial.plan import Snapshot
 
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
@@ -62,7 +63,7 @@ def trial_directory(environ: Mapping[str, str] | None = None) -> Path:
     """Where the record, the lock and the socket are; the same for every command of one user."""
     environ = os.environ if environ is None else environ
     if home := environ.get("HYPERION_HOME"):
-        return Path(home, "run", "firewall").absolute()
+        return absolute(Path(home, "run", "firewall"))
     if os.geteuid() == 0:
         return Path("/run/hyperion-firewall")
     return Path(environ.get("XDG_RUNTIME_DIR") or f"/run/user/{os.geteuid()}", "hyperion-firewall")

@@ -1,10 +1,22 @@
+import os
 import pwd
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-from hyperion.paths import callers_config, config_directory, expand_home, log_file, runtime_directory
+from hyperion import paths
+from hyperion.errors import UsageError
+from hyperion.paths import (
+    absolute,
+    callers_config,
+    config_directory,
+    expand_home,
+    home_directory,
+    log_file,
+    runtime_directory,
+)
 
 
 @pytest.mark.parametrize(
@@ -15,10 +27,13 @@ from hyperion.paths import callers_config, config_directory, expand_home, log_fi
         ({"APPDATA": "/data", "HOME": "/home/a"}, "/data/hyperion"),
         ({"HOME": "/home/a"}, "/home/a/.config/hyperion"),
         ({"HYPERION_HOME": "", "XDG_CONFIG_HOME": "", "HOME": "/home/a"}, "/home/a/.config/hyperion"),
-        ({}, "hyperion"),
+        ({"USERPROFILE": "/users/a"}, "/users/a/.config/hyperion"),
+        ({}, "/home/of-the-list/.config/hyperion"),
+        ({"HOME": ""}, "/home/of-the-list/.config/hyperion"),
     ],
 )
-def test_config_directory(environ: dict[str, str], expected: str) -> None:
+def test_config_directory(environ: dict[str, str], expected: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pwd, "getpwuid", lambda uid: SimpleNamespace(pw_dir="/home/of-the-list"))
     assert config_directory(environ) == Path(expected)
 
 
@@ -27,14 +42,47 @@ def test_config_directory(environ: dict[str, str], expected: str) -> None:
     [
         ("~/a.key", {"HOME": "/home/a"}, "/home/a/a.key"),
         ("~/a.key", {"USERPROFILE": "/users/a"}, "/users/a/a.key"),
-        ("~/a.key", {}, "~/a.key"),
+        ("~/a.key", {}, "/home/of-the-list/a.key"),
         ("~b/a.key", {"HOME": "/home/a"}, "~b/a.key"),
         ("a.key", {"HOME": "/home/a"}, "a.key"),
         ("/etc/a.key", {"HOME": "/home/a"}, "/etc/a.key"),
     ],
 )
-def test_expand_home(name: str, environ: dict[str, str], expected: str) -> None:
+def test_expand_home(name: str, environ: dict[str, str], expected: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pwd, "getpwuid", lambda uid: SimpleNamespace(pw_dir="/home/of-the-list"))
     assert expand_home(name, environ) == Path(expected)
+
+
+@pytest.mark.parametrize("environ", [{}, {"HOME": ""}])
+def test_whoever_has_no_home_is_never_led_to_where_he_stands(
+    environ: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Root's cron may have no HOME, and stands where others could have put a file."""
+    assert config_directory(environ) == Path(pwd.getpwuid(os.geteuid()).pw_dir, ".config", "hyperion")
+
+    def nobody(_: int) -> None:
+        raise KeyError
+
+    monkeypatch.setattr(pwd, "getpwuid", nobody)
+    assert config_directory(environ) == Path("/.config/hyperion")
+    monkeypatch.setattr(paths, "pwd", None)  # Windows
+    assert home_directory(environ) == Path("/")
+
+
+def test_a_current_directory_that_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    asking: list[Callable[[], Path]] = [
+        lambda: absolute(Path("rel")),
+        lambda: runtime_directory("client", None, {"HYPERION_HOME": "rel"}),
+        lambda: runtime_directory("client", Path("rel.toml"), {"HYPERION_HOME": "/h"}),
+    ]
+    for ask in asking:
+        with pytest.raises(UsageError, match=r"rel.* counts from the current directory, which is gone"):
+            ask()
+    assert runtime_directory("client", Path("/x"), {"HYPERION_HOME": "/h"}).parent == Path("/h/run")
 
 
 def test_the_process_environment_is_the_default(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -97,6 +97,13 @@ def test_no_file(home: Path) -> None:
     assert server_names(None) == []
 
 
+@pytest.mark.timeout(10)
+def test_a_named_pipe_offers_nothing(home: Path) -> None:
+    os.unlink(home / "hyperion.toml")
+    os.mkfifo(home / "hyperion.toml")
+    assert server_names(None) == []
+
+
 def test_nothing_but_names_is_read(home: Path) -> None:
     """Neither keys nor passphrase, and none of the code that handles them."""
     os.unlink(home / "admin.key")

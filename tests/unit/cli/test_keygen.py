@@ -52,6 +52,28 @@ def test_an_existing_file_is_kept_unless_forced(capsys: pytest.CaptureFixture[st
     assert PrivateKey.parse(read_secret(path)).format() not in out
 
 
+@pytest.mark.parametrize("more", [(), ("--dry-run",), ("--force",), ("--json",)])
+def test_a_directory_that_is_not_there_is_not_made(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, more: tuple[str, ...]
+) -> None:
+    monkeypatch.setenv("HYPERION_HOME", str(tmp_path / "home"))
+    for path in (tmp_path / "slip" / "a.key", tmp_path / "home" / "slip" / "a.key"):
+        code, out, err = keygen(capsys, "-o", str(path), *more)
+        assert (code, out) == (73, "")
+        assert err == (
+            f"prog: error: {path} cannot be written: there is no directory {path.parent}\nhint: make it first\n"
+        )
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_directory_of_the_configuration_is_made(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HYPERION_HOME", str(tmp_path / "home"))
+    assert keygen(capsys, "-o", str(tmp_path / "home" / "admin.key"))[0] == 0
+    assert stat.S_IMODE((tmp_path / "home").stat().st_mode) == 0o700
+
+
 def test_json(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     code, out, _ = keygen(capsys, "--json")
     document = json.loads(out)

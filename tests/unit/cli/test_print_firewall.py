@@ -6,8 +6,10 @@ import pytest
 from hyperion.cli import print_firewall
 from hyperion.cli.border import run_program
 from hyperion.cli.server import program
+from hyperion.errors import RefusedError
 from hyperion.firewall.nft import NftMissingError, NotPermittedError
 from hyperion.firewall.ruleset import Ruleset, ruleset_text
+from hyperion.running import Running
 
 
 @pytest.fixture(autouse=True)
@@ -40,6 +42,22 @@ def test_the_ruleset_and_nothing_else(capsys: pytest.CaptureFixture[str], monkey
     rules = Ruleset(8443, set="knock_allow", keep_ports=(22,))
     assert printed(capsys, "--tunnel-port", "8443", "--keep-port", "22") == (0, ruleset_text(rules), "")
     assert asked == []  # a printer needs no nft
+
+
+def test_a_running_server_is_told_of(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its guard would take a change of the table back, and only the log would say so."""
+    found: list[Running | None] = [Running(Path("/r"), 17), Running(Path("/r"), None), None]
+    monkeypatch.setattr(print_firewall, "find", lambda program, config_file: found.pop(0))
+    text = ruleset_text(Ruleset(8443, set="knock_allow"))
+    note = "a table that it guards already it puts back; apply-firewall changes that one\n"
+    for said in (f"note: a server runs (pid 17): {note}", f"note: a server runs: {note}", ""):
+        assert printed(capsys, "--tunnel-port", "8443") == (0, text, said)
+
+    def closed(*_: object) -> None:
+        raise RefusedError("closed to you")
+
+    monkeypatch.setattr(print_firewall, "find", closed)
+    assert printed(capsys, "--tunnel-port", "8443") == (0, text, "")
 
 
 def test_json(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,9 +1,12 @@
+import os
+import threading
+import time
 from pathlib import Path
 
 import pytest
 
 from hyperion.config.schema import ClientFile, ServerFile
-from hyperion.config.toml_file import MAX_FILE_BYTES, read
+from hyperion.config.toml_file import MAX_FILE_BYTES, parse, read
 from hyperion.errors import ConfigError, ConfigMissingError
 from tests.helpers.config_files import client_text, server_text
 
@@ -30,6 +33,36 @@ def test_no_file(tmp_path: Path) -> None:
 def test_a_directory(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="cannot be read: is a directory"):
         read(tmp_path, ServerFile)
+
+
+@pytest.mark.timeout(10)
+def test_a_named_pipe_holds_nobody_up(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "c.toml")
+    with pytest.raises(ConfigError, match=r"c\.toml: expected a regular file"):
+        read(tmp_path / "c.toml", ServerFile)
+    with pytest.raises(ConfigError, match="/dev/zero: expected a regular file"):
+        read(Path("/dev/zero"), ServerFile)
+
+
+@pytest.mark.timeout(30)
+def test_what_the_caller_has_opened_for_us_is_read_to_its_end(tmp_path: Path) -> None:
+    """As ``--config <(...)`` of a shell: it comes in pieces, and later than we look."""
+    text = server_text(tmp_path).encode()
+    reader, writer = os.pipe()
+
+    def write() -> None:
+        with os.fdopen(writer, "wb", buffering=0) as file:
+            for piece in (text[:10], text[10:]):
+                time.sleep(0.05)
+                file.write(piece)
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    try:
+        assert read(Path(f"/dev/fd/{reader}"), ServerFile) == parse(Path("x"), text, ServerFile)
+    finally:
+        thread.join()
+        os.close(reader)
 
 
 @pytest.mark.parametrize(

@@ -161,6 +161,21 @@ async def test_nothing_is_said_until_the_table_was_looked_at(rig: Rig) -> None:
         assert rig.sent[1:] == [GateState(False, "table: contested")]
 
 
+async def test_a_missing_table_is_told_once(rig: Rig) -> None:
+    """The guard sees that it is not there, and so does whoever asks for a grant."""
+    async with running(rig):
+        rig.knockd.trouble("firewall", "table-missing: not in the firewall: No such file or directory")
+        rig.knockd.on_table(False, "table-missing")
+        await until(lambda: rig.sent)
+        assert rig.sent[-1] == GateState(False, "table: table-missing")
+        rig.knockd.trouble("firewall", "nft-timeout: nft does not answer")
+        assert rig.sent[-1] == GateState(False, "firewall: nft-timeout: nft does not answer; table: table-missing")
+        rig.knockd.on_table(True, None)
+        assert rig.sent[-1] == GateState(True, None)
+        rig.knockd.trouble("firewall", "table-missing: not in the firewall: it went just now")
+        assert rig.sent[-1] == GateState(False, "firewall: table-missing: not in the firewall: it went just now")
+
+
 async def test_a_missing_nftables_is_told_and_hearing_goes_on(rig: Rig) -> None:
     rig.firewall.error = NftMissingError()
     capture = FakeCapture(whole_ipv4(rig.knock()))
