@@ -12,7 +12,7 @@ from typing import Protocol
 from hyperion import log
 from hyperion.events import FIREWALL_ADMITTED, FIREWALL_EXPIRED, FIREWALL_FAILED
 from hyperion.firewall.nft import FirewallError, SetFullError
-from hyperion.knockd.admission import Admission, Decision
+from hyperion.knockd.admission import MAX_SOURCES, Admission, Decision
 from hyperion.proto.control_knockd import Admitted, Ended, Standing
 
 GrantNews = Admitted | Standing | Ended
@@ -58,6 +58,8 @@ class Door:
         self._port = port
         # Source -> the id of the knock that lets it in, or None to shut it out. The last word about a source counts.
         self._waiting: dict[str, str | None] = {}
+        # Revocations that failed: done as soon as the firewall works again. As many as there can be grants.
+        self._owed: dict[str, None] = {}
         self._work = asyncio.Event()
         self._broken = False
         self._thread = ThreadPoolExecutor(1, "firewall")
@@ -94,7 +96,7 @@ class Door:
             await self._look(clock)
             while True:
                 if not await self._has_work(PROBE_SECONDS if self._broken else None):
-                    await self._look(clock)
+                    await self._probe(clock)
                 while self._waiting:
                     source = next(iter(self._waiting))
                     await self._carry_out(source, self._waiting.pop(source))
@@ -115,12 +117,21 @@ class Door:
         self._work.clear()
         return True
 
+    async def _probe(self, clock: Callable[[], float]) -> None:
+        """Something is to be done again, or at least asked, to hear whether the firewall works."""
+        if self._owed:
+            await self._carry_out(next(iter(self._owed)), None)
+        else:
+            await self._look(clock)
+
     async def _look(self, clock: Callable[[], float]) -> None:
         loop = asyncio.get_running_loop()
         try:
             grants = await loop.run_in_executor(self._thread, self._firewall.grants)
         except FirewallError:
             return  # the guard looks at the same time, and says what is wrong
+        # What is to end is no grant any more: the next knock of its source asks for a new one.
+        grants = {source: left for source, left in grants.items() if source not in self._owed}
         self._admission.load(grants, clock())
         for source, left in grants.items():
             self._tell(Standing(source, left))
@@ -132,28 +143,35 @@ class Door:
             if knock is not None:
                 ttl = self._admission.ttl
                 await loop.run_in_executor(self._thread, self._firewall.admit, source, ttl)
+                self._owed.pop(source, None)
                 about = {"hyperion.knock.id": knock or None, "hyperion.firewall.ttl_s": ttl}
                 log.event(FIREWALL_ADMITTED, self._fields(source) | about)
                 self._tell(Admitted(source, int(ttl), knock))
             else:
                 self._admission.forget(source)
                 await loop.run_in_executor(self._thread, self._firewall.revoke, source)
+                self._owed.pop(source, None)
                 self._over(source, "revoked")
             self._works()
         except (FirewallError, ValueError) as error:
-            self._failed(source, error)
+            self._failed(source, error, revoking=knock is None)
 
     def _over(self, source: str, reason: str) -> None:
         log.event(FIREWALL_EXPIRED, self._fields(source), reason=reason)
         self._tell(Ended(source, reason))
 
-    def _failed(self, source: str, error: FirewallError | ValueError) -> None:
+    def _failed(self, source: str, error: FirewallError | ValueError, *, revoking: bool) -> None:
         # The next knock asks the firewall again.
         self._admission.forget(source)
+        if revoking:
+            self._owed.pop(source, None)
         # ValueError: no address that could be let in (a forged source, a slip of the supervisor).
         reason = error.reason if isinstance(error, FirewallError) else "no-source"
         log.event(FIREWALL_FAILED, self._fields(source) | log.error_fields(error), reason=reason)
+        # One that does not fit into a full set is not in it either: nothing is left to revoke.
         if isinstance(error, FirewallError) and not isinstance(error, SetFullError):
+            if revoking and len(self._owed) < MAX_SOURCES:
+                self._owed[source] = None  # behind all others
             self._broken = True
             self._on_state(f"{reason}: {error}")
 
@@ -163,3 +181,7 @@ class Door:
     def _works(self) -> None:
         self._broken = False
         self._on_state(None)
+        for source in self._owed:
+            # A knock that came meanwhile has the last word.
+            self._waiting.setdefault(source, None)
+            self._work.set()

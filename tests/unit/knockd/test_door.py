@@ -214,6 +214,74 @@ async def test_recovery_is_noticed_without_a_knock(monkeypatch: pytest.MonkeyPat
         assert rig.states[-1] is None
 
 
+async def test_revocations_that_failed_are_made_up_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Until the firewall has done each of them, and no grant that is to end counts as one."""
+    monkeypatch.setattr(door_module, "PROBE_SECONDS", 0.05)
+    sources = ["192.0.2.1", "192.0.2.2"]
+    firewall = FakeFirewall(dict.fromkeys([*sources, "192.0.2.3"], 59.0))
+    async with running(firewall) as rig:
+        await rig.states_reach(1)
+        firewall.error = NftTimeoutError("slow")
+        for source in sources:
+            rig.door.revoke(source)
+        await rig.states_reach(5)
+        assert rig.ended == []
+        assert rig.states[1:] == ["nft-timeout: slow"] * (len(rig.states) - 1)
+        firewall.error = None
+        await rig.states_reach(len(rig.states) + 2)
+        assert sorted(ended.source for ended in rig.ended) == sources
+        done = len(firewall.calls)
+        await asyncio.sleep(0.2)
+        assert len(firewall.calls) == done, "each is done once"
+        assert {grant.source for grant in rig.standing} == {*sources, "192.0.2.3"}, "before, and not again"
+
+
+async def test_a_grant_that_is_to_end_is_not_taken_over_when_the_firewall_is_looked_at(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    firewall = FakeFirewall({"192.0.2.1": 59.9})
+    async with running(firewall) as rig:
+        await rig.states_reach(1)
+        firewall.error = NftTimeoutError("slow")
+        rig.door.revoke("192.0.2.1")
+        await rig.states_reach(2)
+        firewall.error = None
+        rig.standing.clear()
+        rig.door._works = lambda: None  # type: ignore[method-assign]
+        await rig.door._look(lambda: 0.0)
+        assert rig.standing == []
+        assert rig.door._admission.until("192.0.2.1", 0.0) is None
+
+
+async def test_a_knock_after_a_revocation_that_failed_has_the_last_word() -> None:
+    firewall = FakeFirewall({"192.0.2.1": 59.9})
+    async with running(firewall) as rig:
+        await rig.states_reach(1)
+        firewall.error = NftTimeoutError("slow")
+        rig.door.revoke("192.0.2.1")
+        await rig.states_reach(2)
+        firewall.error = None
+        assert rig.door.admit("192.0.2.1", 0.1) is None
+        await rig.states_reach(3)
+        assert rig.admitted == ["192.0.2.1"]
+        await asyncio.sleep(0.1)
+        assert firewall.calls == [("revoke", "192.0.2.1"), ("admit", "192.0.2.1")]
+
+
+@pytest.mark.parametrize("error", [SetFullError("full"), ValueError("no source")])
+async def test_a_revocation_of_what_cannot_be_in_is_not_tried_again(
+    monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    monkeypatch.setattr(door_module, "PROBE_SECONDS", 0.05)
+    firewall = FakeFirewall()
+    async with running(firewall) as rig:
+        await rig.states_reach(1)
+        firewall.error = error
+        rig.door.revoke("x")
+        await asyncio.sleep(0.2)
+        assert firewall.calls == [("revoke", "x")]
+
+
 @pytest.mark.parametrize("error", [SetFullError("full"), ValueError("no source")])
 async def test_what_is_wrong_with_one_source_is_not_wrong_with_the_gate(error: Exception) -> None:
     firewall = FakeFirewall()
