@@ -56,6 +56,8 @@ class Gate:
         self._clock = clock
         self._until: dict[str, float] = {}
         self._closing: dict[str, asyncio.TimerHandle] = {}
+        # Asked to be closed, and not yet said to have ended: a knockd that dies meanwhile forgets it.
+        self._to_close: dict[str, None] = {}
         #: Of knockds that have ended: each counts from its own start.
         self._before: Counter[str] = Counter()
         self._dropped_before = 0
@@ -74,6 +76,8 @@ class Gate:
             case Ready():
                 # It says anew which grants there are.
                 self._until.clear()
+                for source in self._to_close:
+                    self._tell(Revoke(source))
             case GateState(ok=ok, reason=reason):
                 self._is(None if ok else reason or "it does not say why")
             case Fault():
@@ -82,10 +86,12 @@ class Gate:
                 self._granted(source, ttl)
                 # A new knock: another connection is on its way.
                 self._keep_open(source)
+                self._to_close.pop(source, None)
             case Standing(source=source, left=left):
                 self._granted(source, left)
             case Ended(source=source):
                 self._until.pop(source, None)
+                self._to_close.pop(source, None)
             case KnockCounts():
                 self._counts = message
             case _:
@@ -148,6 +154,8 @@ class Gate:
 
     def _close(self, source: str) -> None:
         del self._closing[source]
+        if source in self._to_close or len(self._to_close) < MAX_GRANTS:
+            self._to_close[source] = None
         self._tell(Revoke(source))
 
     def _is(self, reason: str | None) -> None:

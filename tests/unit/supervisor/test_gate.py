@@ -196,6 +196,36 @@ async def test_a_new_knock_keeps_the_grant_until_its_own_session(monkeypatch: py
     assert rig.told == [Revoke("192.0.2.1")]
 
 
+async def test_a_revocation_that_knockd_did_not_see_is_said_to_the_next_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "CLOSE_BEHIND_SECONDS", 0.02)
+    rig = Rig(close_behind=True)
+    rig.hear(Ready(7), OK, Admitted("192.0.2.1", 600), Admitted("192.0.2.2", 600))
+    rig.gate.session_opened("192.0.2.1")
+    rig.gate.session_opened("192.0.2.2")
+    rig.gate.ended()
+    await asyncio.sleep(0.1)
+    rig.told.clear()  # nobody was there to hear it
+    for pid in (8, 9):
+        rig.hear(Ready(pid), Standing("192.0.2.1", 590.0), Standing("192.0.2.2", 590.0), OK)
+        assert rig.told == [Revoke("192.0.2.1"), Revoke("192.0.2.2")]
+        rig.told.clear()
+    rig.hear(Ended("192.0.2.1", "revoked"), Admitted("192.0.2.2", 600), Ready(10))
+    assert rig.told == [], "one is closed, and who knocked again is to come in"
+
+
+async def test_what_is_to_be_closed_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "CLOSE_BEHIND_SECONDS", 0.0)
+    monkeypatch.setattr(module, "MAX_GRANTS", 3)
+    rig = Rig(close_behind=True)
+    for number in range(5):
+        rig.gate.session_opened(f"192.0.2.{number}")
+    await asyncio.sleep(0.05)
+    assert rig.told == [Revoke(f"192.0.2.{number}") for number in range(5)]
+    rig.told.clear()
+    rig.hear(Ready(8))
+    assert rig.told == [Revoke(f"192.0.2.{number}") for number in range(3)]
+
+
 async def test_without_the_option_a_grant_lasts_and_at_the_end_no_timer_is_left() -> None:
     rig = Rig()
     rig.gate.session_opened("192.0.2.1")
