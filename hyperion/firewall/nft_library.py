@@ -2,7 +2,8 @@
 
 Knows where distributions keep the Python module ``nftables`` (package ``python3-nftables``). It is not on the package
 index, and a virtual environment does not see it, so it is loaded from its file. It is one file of plain Python around
-the C library. A call cannot be broken off from outside; it waits for the kernel only, never for another program.
+the C library. A call cannot be broken off from outside. It waits for the kernel, which makes one change after the
+other: a program that changes very much, or changes all the time, holds up everybody else (``knockd.overdue``).
 """
 
 import importlib.util

@@ -23,8 +23,8 @@ class LateBackend:
 
     @property
     def name(self) -> str:
-        """Of what was found."""
-        return "none" if self._found is None else self._found.name
+        """Of what was found; before that, of what is looked for."""
+        return "nftables" if self._found is None else self._found.name
 
     def load(self, commands: str) -> None:
         """See ``Backend``."""
