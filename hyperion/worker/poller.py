@@ -84,19 +84,30 @@ class Poller(ABC):
         """Tell those who wait for these descriptors. Hot path: one turn's events in one call."""
         watched = self._watched
         ours = turn.begin(len(events))
-        for number, ready in events:
-            who = watched.get(number)
-            if who is None:
-                continue  # forgotten by somebody who was served before it in this turn
-            try:
-                who.on_ready(ready)
-            except Exception as error:  # noqa: BLE001 - a bug of ours costs this socket, and no other
-                self.forget(number)
-                context = {"message": "serving a local socket failed", "exception": error}
-                asyncio.get_running_loop().call_exception_handler(context)
-                who.on_fault()
-        if ours:
-            turn.end()
+        try:
+            for number, ready in events:
+                who = watched.get(number)
+                if who is None:
+                    continue  # forgotten by somebody who was served before it in this turn
+                try:
+                    who.on_ready(ready)
+                except Exception as error:  # noqa: BLE001 - a bug of ours costs this socket, and no other
+                    self._give_up(number, who, error)
+        finally:
+            if ours:
+                turn.end()  # whatever happened: what a turn gathers goes out at its end, and only there
+
+    def _give_up(self, number: int, who: Watched, error: Exception) -> None:
+        """``who`` failed, and may fail again when it is told so."""
+        _complain("serving a local socket failed", error)
+        try:
+            self.forget(number)
+        except OSError as failure:
+            _complain("a local socket could not be forgotten", failure)
+        try:
+            who.on_fault()
+        except Exception as failure:  # noqa: BLE001 - two bugs of ours still cost this socket only
+            _complain("giving up a local socket failed", failure)
 
 
 class LoopPoller(Poller):
@@ -165,6 +176,10 @@ class EpollPoller(Poller):
     def _serve_ready(self) -> None:
         if self._epoll is not None:
             self._serve(self._epoll.poll(0, MAX_READY))
+
+
+def _complain(message: str, error: Exception) -> None:
+    asyncio.get_running_loop().call_exception_handler({"message": message, "exception": error})
 
 
 def new_poller() -> Poller:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from hyperion.worker import turn
 from hyperion.worker.poller import MAX_READY, READ, WRITE, EpollPoller, LoopPoller, Poller, new_poller
 from tests.helpers.rig import until
 
@@ -115,6 +116,36 @@ async def test_a_bug_costs_its_own_socket_only(poller: Poller) -> None:
     for ends in pairs:
         for end in ends:
             end.close()
+
+
+@pytest.mark.parametrize("broken", ["forget", "on_fault"])
+async def test_a_bug_in_giving_up_does_not_mute_the_worker(
+    broken: str, poller: Poller, pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    complaints: list[dict[str, object]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
+    ours, theirs = pair
+
+    def fail(*_: object) -> None:
+        raise OSError("a bug")
+
+    listener = Listener(fail)
+    poller.watch(ours.fileno(), listener, READ)
+    unset = poller._unset
+    if broken == "on_fault":
+        monkeypatch.setattr(listener, "on_fault", fail)
+    else:
+        monkeypatch.setattr(poller, "_unset", fail)
+    theirs.send(b"x")
+    await until(lambda: len(complaints) >= 2)
+    assert listener.told == [READ]
+    assert listener.faults == (broken == "forget")
+    called: list[int] = []
+    turn.at_end(lambda: called.append(1))
+    await until(lambda: called)
+    if broken == "forget":
+        unset(ours.fileno())
+    poller.close()
 
 
 async def test_many_are_all_served(poller: Poller) -> None:
