@@ -35,8 +35,6 @@ STABLE_SECONDS = 5.0
 MAX_AGE_SECONDS = 24 * 3600.0
 #: Seconds that a new stream waits for a tunnel, and then again for the server's answer.
 OPEN_TIMEOUT = 10.0
-#: Chance that keeps many clients, and the members of one pool, from doing things in step.
-_chance = random.Random()  # noqa: S311 - no secret hangs on it
 
 #: Streams that may wait for a tunnel at once; with a server down each costs a local socket for at most ten seconds.
 MAX_WAITING = 1024
@@ -93,6 +91,9 @@ class Pool:
         self._last: Member | None = None
         self._attempts_at: dict[object, float] = {}
         self._closing = False
+        # Keeps many clients, and the members of one pool, from doing things in step. Not made at import: workers are
+        # forked from one process that has imported this, and all would have the same.
+        self._chance = random.Random()  # noqa: S311 - no secret hangs on it
 
     @property
     def connections(self) -> list[TunnelConnection]:
@@ -194,10 +195,10 @@ class Pool:
         while True:
             fresh = await self._connect_once()
             if fresh is None:
-                pause = backoff.delay(attempt, _chance)
+                pause = backoff.delay(attempt, self._chance)
                 attempt += 1
             else:
-                pause = MAX_AGE_SECONDS * _chance.uniform(0.9, 1.0)  # not all members at once
+                pause = MAX_AGE_SECONDS * self._chance.uniform(0.9, 1.0)  # not all members at once
                 if current is not None:
                     self._retire(current)
                     attempt = 0
@@ -210,7 +211,7 @@ class Pool:
                 self._report_down(reason_of(current.session.closed.result()))
                 attempt = 0 if time.monotonic() - current.opened_at >= STABLE_SECONDS else attempt
                 current = None
-                await self._pause(backoff.delay(attempt, _chance))
+                await self._pause(backoff.delay(attempt, self._chance))
                 attempt += 1
 
     async def _pause(self, seconds: float) -> None:

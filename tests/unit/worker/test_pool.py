@@ -2,10 +2,13 @@
 
 import asyncio
 import contextlib
+import os
 import time
+from typing import Any
 
 import pytest
 
+from hyperion.backoff import Backoff
 from hyperion.events import INTERNAL_ERROR, STREAM_FAILED, TUNNEL_DOWN, TUNNEL_UP
 from hyperion.worker import pool
 from hyperion.worker.deadlines import Deadlines
@@ -175,3 +178,27 @@ async def test_a_state_says_what_an_operator_wants_to_know(events: Events) -> No
         await rig.state(lambda state: state.up == 2 and state.next_attempt_at is None)
         assert rig.states[-1].last_error_at == rig.states[-1].last_error_at
         assert rig.states[-1].message is None
+
+
+async def test_two_forks_of_one_process_do_nothing_in_step() -> None:
+    """Workers are forked from a process that has imported everything."""
+
+    def delay_in_a_fork() -> bytes:
+        read, write = os.pipe()
+        child = os.fork()  # noqa: TID251 - what is asked is what a fork inherits
+        if not child:
+            try:
+                unused: Any = None
+                made = pool.Pool(unused, 1, lambda _: None)
+                os.write(write, repr(Backoff(1.0, 15.0).delay(0, made._chance)).encode())
+            finally:
+                os._exit(0)
+        os.close(write)
+        os.waitpid(child, 0)
+        with open(read, "rb") as file:
+            return file.read()
+
+    one, other = delay_in_a_fork(), delay_in_a_fork()
+    assert one
+    assert other
+    assert one != other
