@@ -10,6 +10,8 @@ import sys
 from collections.abc import Callable
 from typing import Final
 
+from hyperion import log
+from hyperion.events import INTERNAL_ERROR
 from hyperion.worker.local_socket import prepare
 from hyperion.worker.poller import READ, Poller
 
@@ -22,6 +24,8 @@ RETRY_SECONDS: Final = 1.0
 
 #: No room: for descriptors of this process, of the system, for memory.
 _NO_ROOM: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+#: The listener is broken, and not one connection: it will not get better.
+_BROKEN: Final = frozenset({errno.EBADF, errno.EINVAL, errno.ENOTSOCK})
 #: Elsewhere an accepted socket may not have what its listener was given.
 _INHERITS: Final = sys.platform == "linux"
 
@@ -38,6 +42,7 @@ class Acceptor:
         self._poller = poller
         self._accepted = accepted
         self._retry: asyncio.TimerHandle | None = None
+        self._broken = False
         prepare(listener)
         listener.listen(BACKLOG)
         poller.watch(listener.fileno(), self, READ)
@@ -63,6 +68,9 @@ class Acceptor:
                 if error.errno in _NO_ROOM:
                     self._rest()
                     return
+                if error.errno in _BROKEN:
+                    self._on_broken(error)
+                    return
                 continue  # that one connection broke before it was ours (accept(2))
             if _INHERITS:
                 sock.setblocking(False)
@@ -76,6 +84,13 @@ class Acceptor:
         self._rest()
 
     # --- inside
+
+    def _on_broken(self, error: OSError) -> None:
+        """Nobody can come here any more, and an operator has to know it. Said once; what is rested costs nothing."""
+        if not self._broken:
+            self._broken = True
+            log.event(INTERNAL_ERROR, log.error_fields(error))
+        self._rest()
 
     def _rest(self) -> None:
         """Not now: trying again at once would only keep us busy."""

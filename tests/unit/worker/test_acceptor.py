@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 
+from hyperion.events import INTERNAL_ERROR
 from hyperion.worker import acceptor
 from hyperion.worker.acceptor import MAX_ACCEPTED, Acceptor
 from hyperion.worker.poller import Poller, new_poller
-from tests.helpers.rig import until
+from tests.helpers.rig import Events, until
 
 pytestmark = pytest.mark.both_loops
 
@@ -106,6 +107,29 @@ async def test_without_room_it_rests_and_then_goes_on(
     await until(lambda: len(accepted) == 4)
     accepting.close()
     close_all(clients, accepted)
+
+
+async def test_a_listener_that_is_broken_for_good_rests_and_is_reported_once(
+    poller: Poller, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, events: Events
+) -> None:
+    monkeypatch.setattr(acceptor, "RETRY_SECONDS", 0.05)
+    listener = listener_of("IPv4", tmp_path)
+    accepting = Acceptor(listener, poller, lambda _: None)
+    served = 0
+    on_ready = accepting.on_ready
+
+    def count(ready: int) -> None:
+        nonlocal served
+        served += 1
+        on_ready(ready)
+
+    monkeypatch.setattr(accepting, "on_ready", count)
+    listener.shutdown(socket.SHUT_RDWR)  # from now on accept(2) says EINVAL, and the poller that there is something
+    await until(lambda: served >= 3)
+    await asyncio.sleep(0.2)
+    assert served < 20
+    assert len(events.fields(INTERNAL_ERROR)) == 1
+    accepting.close()
 
 
 async def test_a_connection_that_broke_before_costs_nobody_else(poller: Poller, tmp_path: Path) -> None:
