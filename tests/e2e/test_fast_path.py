@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -137,3 +138,30 @@ def test_from_init_to_ssh(network: Topology, machines: tuple[Machine, Machine], 
     assert server.type("sudo hyperion-server down").startswith("hyperion-server down (stopped pid ")
     admin.type("hyperion-client status", code=3)
     server.type("hyperion-server status", code=3)
+
+
+def test_the_printed_order_locks_nobody_out(network: Topology, machines: tuple[Machine, Machine]) -> None:
+    """As ``init`` prints it: the server, then the firewall on trial, and the admin comes in while it waits."""
+    admin, server = machines
+    network.server.run("nft", "delete", "table", "inet", "hyperion", check=False)  # of another test
+    first = admin.type("hyperion-client init")
+    shown = server.type(printed(first, "hyperion-server init --salt "))
+    up, trial = printed(shown, "sudo hyperion-server up"), printed(shown, "sudo hyperion-server apply-firewall ")
+    assert shown.index(up) < shown.index(trial) < shown.index(printed(shown, "hyperion-server print-firewall "))
+
+    # The gate is shut, because nobody has loaded a table; what to do then is the next line of init.
+    said = server.type(up, code=4)
+    assert "apply-firewall" in said, said
+    with ThreadPoolExecutor(1) as pool:
+        trying = pool.submit(server.type, f"{trial} --yes")  # no terminal here that could be asked
+        deadline = time.monotonic() + SECONDS
+        while "table inet hyperion\n" not in network.server.run("nft", "list", "tables") and not trying.done():
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        assert not trying.done(), trying.result()
+        admin.type(printed(shown, "hyperion-client add-server "))
+        admin.type(printed(first, "sudo hyperion-client up"))
+        assert "committed: a knock and a handshake of " in trying.result()
+    assert not gets_in(network.attacker, network.server.ipv4)
+    # Who pipes another ruleset now is told that it will not stay.
+    assert "note: a server runs (pid " in server.type("hyperion-server print-firewall --keep-port 22")
