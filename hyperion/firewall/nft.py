@@ -77,6 +77,9 @@ class Backend(Protocol):
         """The listing without counters and elements: equal texts mean equal rules. ``handles``: with the numbers that
         the kernel gives to each thing when it is made (``listing.split_handles``)."""
 
+    def list_whole(self, *what: str) -> str:
+        """The listing with all there is: counters, elements, the time they have left."""
+
     def list_json(self, *what: str) -> str:
         """The listing with elements, as JSON."""
 

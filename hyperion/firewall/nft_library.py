@@ -53,6 +53,9 @@ class NftLibrary:
     def list_text(self, *what: str, handles: bool = False) -> str:
         return self._run(" ".join(("list", *what)), stateless=True, terse=True, handle=handles)
 
+    def list_whole(self, *what: str) -> str:
+        return self._run(" ".join(("list", *what)))
+
     def list_json(self, *what: str) -> str:
         return self._run(" ".join(("list", *what)), json=True)
 

@@ -41,7 +41,6 @@ class NftProgram:
         return self._run((*flags, "list", *what))
 
     def list_whole(self, *what: str) -> str:
-        """The listing with all there is: counters, elements, the time they have left."""
         return self._run(("list", *what))
 
     def list_json(self, *what: str) -> str:

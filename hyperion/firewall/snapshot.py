@@ -19,6 +19,8 @@ _USED = re.compile(r"\bused \d+ \w+")
 _EXPIRES = re.compile(r" expires ((?:\d+(?:ms|[dhms]))+)")
 _UNITS = {"d": 86_400_000, "h": 3_600_000, "m": 60_000, "s": 1_000, "ms": 1}
 _ELEMENTS = re.compile(r"^\t+elements = \{", re.MULTILINE)
+#: Elements that come and go by themselves: the ones with a time, and the ones that count connections.
+_LIVING = re.compile(r" expires | ct count ")
 #: nft quotes comments and prefixes; there is no escape in them.
 _TOKEN = re.compile(r'"[^"]*"|[{},]')
 
@@ -72,11 +74,17 @@ def comparable(listing: str, *, living: bool = True) -> str:
     """
 
     def kept(elements: list[str]) -> list[str]:
-        alive = elements if living else [one for one in elements if not re.search(" expires | ct count ", one)]
+        alive = elements if living else [one for one in elements if not _LIVING.search(_unquoted(one))]
         return sorted(_EXPIRES.sub("", " ".join(one.split())) for one in alive)
 
     text = _with_elements(listing, kept)
     return _USED.sub("used", _COUNTER.sub("packets bytes", text))
+
+
+def lasting_elements(listing: str) -> tuple[str, ...]:
+    """The elements in a listing of one set or map that stay until somebody takes them out, counters at nothing."""
+    found = (" ".join(one.split()) for _, _, elements in _element_lists(listing) for one in elements)
+    return tuple(sorted(_without_counts(one) for one in found if not _LIVING.search(_unquoted(one))))
 
 
 def _with_elements(listing: str, change: Callable[[list[str]], list[str]]) -> str:
@@ -108,6 +116,11 @@ def _element_lists(listing: str) -> Iterator[tuple[int, int, list[str]]]:
 def _unquoted(element: str) -> str:
     """As long as ``element``, but with nothing to be found in its quotes."""
     return re.sub(r'"[^"]*"', lambda quoted: "_" * len(quoted[0]), element)
+
+
+def _without_counts(element: str) -> str:
+    match = _COUNTER.search(_unquoted(element))
+    return f"{element[: match.start()]}packets 0 bytes 0{element[match.end() :]}" if match else element
 
 
 def _milliseconds(duration: str) -> int:

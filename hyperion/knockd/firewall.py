@@ -4,7 +4,8 @@ Knows what the table should be (its *reference*) and which grants it gave, so th
 of knocks, of who deserves a grant (``admission``), or of when to look (``guard``).
 
 The reference is the operator's: a table that does its work when we first see it is adopted as it is, with every rule
-that was added to it. Where there is none, or one that does not do its work, that is said, and nothing is changed.
+that was added to it, and what stays in the sets and maps that these rules name. Where there is none, or one that does
+not do its work, that is said, and nothing is changed.
 
 Every call blocks, 0.2 ms with the library, 5 ms with the program, up to its timeout if the program hangs. Calls from
 several threads wait for each other.
@@ -16,7 +17,7 @@ import time
 from collections.abc import Callable, Mapping
 
 from hyperion.firewall.listing import Handles, Listing, is_dormant, split_handles
-from hyperion.firewall.nft import Backend, FirewallError, NoSuchObjectError
+from hyperion.firewall.nft import Backend, FirewallError, NftTimeoutError, NoSuchObjectError
 from hyperion.firewall.ruleset import (
     SET_SIZE,
     Ruleset,
@@ -26,6 +27,7 @@ from hyperion.firewall.ruleset import (
     replace_text,
     revoke_text,
 )
+from hyperion.knockd.foreign_sets import ForeignSets
 
 _APPLY_HINT = "load the gate's table: hyperion-server print-firewall ... | nft -f -"
 _HOLE_HINT = (
@@ -81,6 +83,7 @@ class Firewall:
         self._rules = rules
         self._clock = clock
         self._lock = threading.Lock()
+        self._foreign = ForeignSets(backend, rules, clock)
         self._reference: str | None = None
         # Of the table and its sets of grants, while we know that they are the ones that our grants went into.
         self._handles: Handles | None = None
@@ -107,7 +110,7 @@ class Firewall:
             live, handles = self._look()
             if self._reference is None:
                 outcome = self._first(live)
-            elif live == self._reference:
+            elif live is not None and live == self._reference and self._takes_over(live, handles):
                 if self._handles in (None, handles):
                     self._handles = handles
                     return Outcome.KEPT
@@ -116,7 +119,7 @@ class Firewall:
                 outcome = Outcome.RESTORED_RELOADED
             else:
                 grants = self._grants_left(live, handles)
-                self._backend.load(replace_text(self._rules, self._reference, grants))
+                self._restore(self._reference, grants)
                 outcome = Outcome.RESTORED_DELETED if live is None else Outcome.RESTORED_EDITED
             live, handles = self._look()
             # Whoever was at it in between made what we know nothing about.
@@ -177,9 +180,33 @@ class Firewall:
             complaints.append("it is dormant, so its rules do nothing")
         if complaints:
             raise self._wrong(listing, complaints)
+        self._foreign.remember(self._foreign.read(live))
         self._reference = live
         self._remember(listing.grants(rules))
         return Outcome.ADOPTED
+
+    def _takes_over(self, live: str, handles: Handles) -> bool:
+        """Whether what the operator put into his own sets meanwhile leaves the gate shut. Then it is to stay."""
+        found = self._foreign.read_changed(live, anew=self._handles not in (None, handles))
+        if found is None:
+            return True
+        if self._list_json().complaints(self._rules):
+            return False
+        self._foreign.remember(found)
+        return True
+
+    def _restore(self, reference: str, grants: Mapping[str, float]) -> None:
+        """The table as it is to be, with what was in the operator's sets. If nft does not take that, without: what is
+        wanted first is a gate that is shut."""
+        elements = self._foreign.text()
+        try:
+            self._backend.load(replace_text(self._rules, f"{reference.rstrip()}\n{elements}", grants))
+        except NftTimeoutError:
+            raise
+        except FirewallError:
+            if not elements:
+                raise
+            self._backend.load(replace_text(self._rules, reference, grants))
 
     def _wrong(self, listing: Listing, complaints: list[str]) -> TableWrongError:
         table = f"table inet {self._rules.table}"

@@ -41,6 +41,11 @@ class LateBackend:
         with self._call() as backend:
             return backend.list_text(*what, handles=handles)
 
+    def list_whole(self, *what: str) -> str:
+        """See ``Backend``."""
+        with self._call() as backend:
+            return backend.list_whole(*what)
+
     def list_json(self, *what: str) -> str:
         """See ``Backend``."""
         with self._call() as backend:

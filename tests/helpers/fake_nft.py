@@ -7,6 +7,7 @@ from typing import Any
 from hyperion.firewall.nft import FirewallError, NoSuchObjectError
 from hyperion.firewall.ruleset import Ruleset
 
+_FILL = re.compile(r"add element inet \w+ (\w+) \{ (.*) \}")
 _ADD = re.compile(r"add element inet \w+ \w+ \{ (\S+) timeout (\d+)ms \}")
 _DELETE = re.compile(r"delete element inet \w+ \w+ \{ (\S+) \}")
 
@@ -22,6 +23,8 @@ class FakeNft:
         self.fault: FirewallError | None = None
         self.table: str | None = None
         self.until: dict[str, float] = {}
+        #: What is in sets of the operator, in nft's words.
+        self.foreign: dict[str, str] = {}
         #: The kernel's number of the table: another one each time that it is made.
         self.handle = 1
         self.loads: list[str] = []
@@ -39,12 +42,14 @@ class FakeNft:
         table: list[str] = []
         for line in commands.splitlines():
             if line.startswith("delete table"):
-                self.table, self.until = None, {}
+                self.table, self.until, self.foreign = None, {}, {}
                 self.handle += 1
                 table.clear()
             elif match := _ADD.fullmatch(line):
                 self._needs_table()
                 self.until.setdefault(match[1], self.now + int(match[2]) / 1_000)
+            elif match := _FILL.fullmatch(line):
+                self.foreign[match[1]] = match[2]
             elif match := _DELETE.fullmatch(line):
                 if self.until.pop(match[1], None) is None:
                     raise NoSuchObjectError("element")
@@ -59,6 +64,12 @@ class FakeNft:
         self._fail()
         text = self._needs_table()
         return re.sub(r"^(table inet \w+ \{)$", rf"\1 # handle {self.handle}", text, flags=re.M) if handles else text
+
+    def list_whole(self, *what: str) -> str:
+        self._fail()
+        self._needs_table()
+        elements = self.foreign.get(what[-1])
+        return f"table inet x {{\n\tset {what[-1]} {{\n" + (f"\t\telements = {{ {elements} }}\n" if elements else "")
 
     def list_json(self, *what: str) -> str:
         self._fail()

@@ -55,6 +55,9 @@ class Inside:
     def list_text(self, *what: str, handles: bool = False) -> str:
         return self.host.call(lambda: self.backend.list_text(*what, handles=handles))
 
+    def list_whole(self, *what: str) -> str:
+        return self.host.call(lambda: self.backend.list_whole(*what))
+
     def list_json(self, *what: str) -> str:
         return self.host.call(lambda: self.backend.list_json(*what))
 

@@ -43,6 +43,7 @@ def test_lists_are_asked_for_with_their_flags(tmp_path: Path) -> None:
     assert nft.list_text("table", "inet", "a") == repr(("list table inet a", ["stateless", "terse"], False))
     with_handles = nft.list_text("table", "inet", "a", handles=True)
     assert with_handles == repr(("list table inet a", ["handle", "stateless", "terse"], False))
+    assert nft.list_whole("set", "inet", "a", "b") == repr(("list set inet a b", [], False))
     assert nft.list_json("ruleset") == repr(("list ruleset", ["json"], False))
     assert nft.name == "libnftables"
 

@@ -3,7 +3,7 @@ import json
 import pytest
 
 from hyperion.errors import ConfigError
-from hyperion.firewall.snapshot import aged, can_be_restored, comparable, restore_text, table_of
+from hyperion.firewall.snapshot import aged, can_be_restored, comparable, lasting_elements, restore_text, table_of
 
 LISTING = """table inet a {
 \tset s {
@@ -110,3 +110,14 @@ def test_one_table_comes_back_in_its_place_or_goes() -> None:
 def test_what_iptables_made_cannot_be_restored_by_nft(line: str) -> None:
     assert can_be_restored(LISTING)
     assert not can_be_restored(LISTING.replace("\tchain c {", f"\tchain c {{\n{line}"))
+
+
+def test_elements_that_stay() -> None:
+    listing = (
+        "table inet x {\n\tset a {\n\t\telements = { 192.0.2.3 timeout 1h expires 5m,\n"
+        "\t\t\t     192.0.2.2 counter packets 5 bytes 9,\n"
+        '\t\t\t     192.0.2.1 comment "packets 1 bytes 2, expires 5s ", 192.0.2.4 ct count over 5 }\n\t}\n}\n'
+    )
+    expected = ('192.0.2.1 comment "packets 1 bytes 2, expires 5s "', "192.0.2.2 counter packets 0 bytes 0")
+    assert lasting_elements(listing) == expected
+    assert lasting_elements("table inet x {\n\tset a {\n\t}\n}\n") == ()

@@ -122,6 +122,74 @@ def test_a_table_that_does_its_work_is_adopted_whatever_else_it_says(nft: FakeNf
     assert restored == ("the operator's own", {"192.0.2.1": nft.now + 25})
 
 
+WITH_SETS = "table inet hyperion {\n\tset ports {\n\t}\n\tthe operator's own\n}"
+
+
+def ports(nft: FakeNft, *elements: int) -> None:
+    """A rule of the operator opens these, by a set of his own."""
+    nft.foreign["ports"] = ", ".join(map(str, elements))
+    left = {"payload": {"protocol": "tcp", "field": "dport"}}
+    opening = {"match": {"op": "==", "left": left, "right": "@ports"}}
+    nft.objects = [
+        *objects(RULES),
+        {"rule": {"chain": "input", "expr": [opening, {"accept": None}]}},
+        {"set": {"name": "ports", "type": "inet_service", "elem": list(elements)}},
+    ]
+
+
+@pytest.fixture
+def with_sets(nft: FakeNft) -> Firewall:
+    nft.table = WITH_SETS
+    ports(nft, 22)
+    firewall = Firewall(nft, RULES, clock=nft.clock)
+    assert firewall.ensure() is Outcome.ADOPTED
+    return firewall
+
+
+def test_the_operators_sets_come_back_as_they_were_last(nft: FakeNft, with_sets: Firewall) -> None:
+    ports(nft, 22, 80)
+    assert with_sets.ensure() is Outcome.KEPT
+    nft.table = EDITED
+    assert with_sets.ensure() is Outcome.RESTORED_EDITED
+    assert (nft.table, nft.foreign) == (WITH_SETS, {"ports": "22, 80"})
+    nft.table, nft.foreign = None, {}
+    assert with_sets.ensure() is Outcome.RESTORED_DELETED
+    restored: tuple[object, object] = (nft.table, nft.foreign)
+    assert restored == (WITH_SETS, {"ports": "22, 80"})
+    assert with_sets.ensure() is Outcome.KEPT
+
+
+def test_an_element_that_opens_the_gate_is_taken_back(nft: FakeNft, with_sets: Firewall) -> None:
+    with_sets.admit("192.0.2.1", 60)
+    ports(nft, 22, 8443)
+    assert with_sets.ensure() is Outcome.RESTORED_EDITED
+    assert (nft.table, nft.foreign, set(nft.until)) == (WITH_SETS, {"ports": "22"}, {"192.0.2.1"})
+
+
+def test_a_table_made_anew_brings_its_own_elements(nft: FakeNft, with_sets: Firewall) -> None:
+    nft.handle += 1
+    ports(nft, 80)
+    assert with_sets.ensure() is Outcome.RESTORED_RELOADED
+    assert nft.foreign == {"ports": "80"}
+    nft.table = EDITED
+    with_sets.ensure()
+    assert nft.foreign == {"ports": "80"}
+
+
+def test_elements_that_nft_does_not_take_keep_no_gate_open(nft: FakeNft, with_sets: Firewall) -> None:
+    load = nft.load
+
+    def refuse(commands: str) -> None:
+        if "ports" in commands and "add element" in commands:
+            raise FirewallError("syntax error")
+        load(commands)
+
+    nft.load = refuse  # type: ignore[method-assign]
+    nft.table = EDITED
+    assert with_sets.ensure() is Outcome.RESTORED_EDITED
+    assert (nft.table, nft.foreign) == (WITH_SETS, {})
+
+
 def test_where_there_is_no_gate_nothing_is_installed(nft: FakeNft) -> None:
     firewall = Firewall(nft, RULES)
     with pytest.raises(TableMissingError) as caught:

@@ -22,6 +22,10 @@ class FakeBackend:
         self.calls.append(("text", *what, *(("handles",) if handles else ())))
         return "text"
 
+    def list_whole(self, *what: str) -> str:
+        self.calls.append(("whole", *what))
+        return "whole"
+
     def list_json(self, *what: str) -> str:
         self.calls.append(("json", *what))
         return "json"
