@@ -24,7 +24,7 @@ from hyperion.paths import runtime_directory
 from hyperion.proto.trial import Committed, Failed, Order, RolledBack
 from hyperion.running import find
 from hyperion.trial.login import login_connection
-from hyperion.trial.plan import make_plan
+from hyperion.trial.plan import Plan, make_plan
 from hyperion.trial.record import RecordFile, trial_directory
 from hyperion.trial.server import ServerWitness
 
@@ -78,6 +78,7 @@ def run_apply_firewall(flags: GateFlags, *, seconds: float, yes: bool, dry_run: 
     rules = chosen_ruleset(flags)
     plan = make_plan(NftProgram(), rules)
     if dry_run:
+        _warn(_losses(plan))
         say(plan.load.rstrip("\n"))
         click.echo("nft would take this, and take it back (nothing was loaded)", err=True)
         return 0
@@ -86,7 +87,7 @@ def run_apply_firewall(flags: GateFlags, *, seconds: float, yes: bool, dry_run: 
     clean_up(ServerWitness(directory))
     if not as_json:
         click.echo(_summary(rules), err=True)
-    _ask(rules, server_runs=running is not None, yes=yes)
+    _ask(rules, _losses(plan), server_runs=running is not None, yes=yes)
     order = Order(
         rules.tunnel_port,
         rules.table,
@@ -122,11 +123,22 @@ def clean_up(witness: ServerWitness) -> None:
     click.echo("note: an earlier trial was killed; what it had loaded was taken back first", err=True)
 
 
-def _ask(rules: Ruleset, *, server_runs: bool, yes: bool) -> None:
-    login = login_connection(os.getpid())
-    found = cautions(rules, login, server_runs=server_runs, picks_up=_picks_up())
-    for text in found:
+def _losses(plan: Plan) -> list[str]:
+    if not plan.drops:
+        return []
+    table = plan.snapshot.table
+    return [f"what you added to table inet {table} goes, with the rules that name it: {', '.join(plan.drops)}"]
+
+
+def _warn(warnings: list[str]) -> None:
+    for text in warnings:
         click.echo(f"warning: {text}", err=True)
+
+
+def _ask(rules: Ruleset, losses: list[str], *, server_runs: bool, yes: bool) -> None:
+    login = login_connection(os.getpid())
+    found = losses + cautions(rules, login, server_runs=server_runs, picks_up=_picks_up())
+    _warn(found)
     if not found or yes:
         return
     if not sys.stdin.isatty():

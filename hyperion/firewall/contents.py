@@ -35,6 +35,14 @@ def set_names(listing: str) -> frozenset[str]:
     return frozenset(_named(listing)["set"])
 
 
+def foreign_sets(listing: str) -> list[str]:
+    """Sets and maps that no gate made, whatever its set is called: kind and name. Raises as ``empty_text``."""
+    found = _named(listing)
+    gates = {name for name in found["set"] if {f"{name}6", f"{name}_connections"} <= set(found["set"])}
+    ours = gates | {f"{name}{end}" for name in gates for end in ("6", "_connections", "6_connections")}
+    return [f"{kind} {name}" for kind in ("set", "map") for name in found[kind] if name not in ours]
+
+
 def _named(listing: str) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {kind: [] for kind in _KINDS}
     try:

@@ -7,7 +7,7 @@ by themselves; in its old place among the others; and no table at all where ther
 
 from dataclasses import dataclass
 
-from hyperion.firewall.contents import set_names
+from hyperion.firewall.contents import foreign_sets, set_names
 from hyperion.firewall.listing import Listing
 from hyperion.firewall.nft import FirewallError, NoSuchObjectError
 from hyperion.firewall.nft_program import NftProgram
@@ -38,10 +38,12 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """``load`` is one transaction."""
+    """``load`` is one transaction. ``drops``: the operator's own sets and maps in the table, which go with it, and with
+    the rules that name them."""
 
     snapshot: Snapshot
     load: str
+    drops: tuple[str, ...] = ()
 
 
 def take_snapshot(nft: NftProgram, table: str) -> Snapshot:
@@ -69,7 +71,8 @@ def make_plan(nft: NftProgram, rules: Ruleset) -> Plan:
     except FirewallError as error:
         hint = f"save it, take it away (nft delete table inet {rules.table}), and try again"
         raise NotOursError(f"nft could not put table inet {rules.table} back: {error}", hint=hint) from None
-    return Plan(snapshot, _load_over(nft, rules, now))
+    drops = tuple(found for found in foreign_sets(now) if found != f"set {rules.set}")
+    return Plan(snapshot, _load_over(nft, rules, now, whole=not drops), drops)
 
 
 def undo(nft: NftProgram, snapshot: Snapshot, elapsed: float) -> None:
@@ -109,12 +112,12 @@ def check_it_is_ours(before: str, now: str, table: str, set_name: str) -> None:
         raise NotOursError(f"table inet {table} belongs to somebody else", hint=hint)
 
 
-def _load_over(nft: NftProgram, rules: Ruleset, now: str) -> str:
-    """As ``print-firewall`` is loaded, if the sets are ours already: then grants keep their time to the millisecond.
-    Else the table is emptied in the same transaction, and they keep it to the second."""
+def _load_over(nft: NftProgram, rules: Ruleset, now: str, *, whole: bool) -> str:
+    """As ``print-firewall`` is loaded, if the sets are ours already, and the ``whole`` table is: then grants keep their
+    time to the millisecond. Else the table is emptied in the same transaction, and they keep it to the second."""
     text = ruleset_text(rules)
     wanted = frozenset((rules.set, rules.set6, f"{rules.set}_connections", f"{rules.set6}_connections"))
-    if set_names(now) == wanted:
+    if whole and set_names(now) == wanted:
         try:
             nft.check(text)
         except FirewallError:  # sets of another kind, a chain at another place

@@ -53,5 +53,5 @@ class FakeNftProgram:
     def list_json(self, *what: str) -> str:
         if self.ours is None:
             raise NoSuchObjectError("table")
-        sets = [{"set": {"name": "knock_allow"}}] if "knock_allow" in self.ours else []
+        sets = [{"set": {"name": name}} for name in ("knock_allow", "trusted") if name in self.ours]
         return json.dumps({"nftables": [*sets, {"chain": {"name": "input"}}]})

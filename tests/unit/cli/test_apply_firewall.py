@@ -11,7 +11,7 @@ from hyperion.cli.server import program
 from hyperion.firewall.nft import NftMissingError, NotPermittedError
 from hyperion.firewall.ruleset import Ruleset, ruleset_text
 from hyperion.proto.trial import Committed, Failed, Loaded, Order, RolledBack, Seen
-from tests.helpers.fake_nft_program import FakeNftProgram
+from tests.helpers.fake_nft_program import OLD, FakeNftProgram
 
 PORT = ("--tunnel-port", "8443")
 
@@ -153,6 +153,16 @@ def test_dry_run(world: World) -> None:
     assert (code, out) == (0, ruleset_text(Ruleset(8443, set="knock_allow")))
     assert "nothing was loaded" in err
     assert (world.orders, world.nft.loads) == ([], [])
+
+
+def test_sets_that_would_go_are_named_first(world: World) -> None:
+    warning = "warning: what you added to table inet hyperion goes, with the rules that name it: set trusted\n"
+    world.nft.ours = OLD.replace("\tchain", "\tset trusted {\n\t}\n\tchain", 1)
+    for arguments in (("--dry-run",), ("--yes",)):
+        code, _, err = world(*PORT, *arguments)
+        assert (code, err.count(warning)) == (0, 1)
+    world.nft.ours = OLD
+    assert "what you added" not in world(*PORT, "--dry-run")[2]
 
 
 def test_what_an_earlier_trial_left(world: World) -> None:

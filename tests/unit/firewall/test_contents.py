@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from hyperion.errors import ConfigError
-from hyperion.firewall.contents import empty_text, set_names
+from hyperion.firewall.contents import empty_text, foreign_sets, set_names
 from hyperion.firewall.nft import FirewallError
 
 
@@ -36,6 +36,13 @@ def test_rules_go_first_and_what_is_needed_by_others_last() -> None:
     ]
     assert empty_text("t", listing()) == "flush table inet t\n"
     assert set_names(FULL) == {"s"}
+
+
+def test_sets_that_no_gate_made() -> None:
+    gate = ("in", "in6", "in_connections", "in6_connections")
+    found = [*({"set": {"name": name}} for name in (*gate, "trusted", "trusted6")), {"map": {"name": "ports"}}]
+    assert foreign_sets(listing(*found)) == ["set trusted", "set trusted6", "map ports"]
+    assert foreign_sets(listing()) == []
 
 
 @pytest.mark.parametrize(

@@ -56,6 +56,13 @@ def test_a_table_that_nft_could_not_put_back() -> None:
     assert nft.loads == []
 
 
+def test_what_the_operator_added_and_will_lose() -> None:
+    nft = FakeNftProgram(OLD.replace("\tchain", "\tset trusted {\n\t}\n\tchain", 1))
+    assert make_plan(program(nft), RULES).drops == ("set trusted",)
+    nft.ours = OLD
+    assert make_plan(program(nft), RULES).drops == ()
+
+
 def test_a_table_of_somebody_else() -> None:
     nft = FakeNftProgram(NEW)
     with pytest.raises(NotOursError, match="belongs to somebody else"):
