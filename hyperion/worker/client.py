@@ -88,11 +88,11 @@ class ClientWorker(Worker):
     def stop(self, reason: str) -> None:
         """End every stream and tunnel now."""
         self._draining = True
+        self._pool.hurry()
         self._take_nothing_new()
         for stream in self._streams():
             stream.end(reason)
-        if self._closing is None:
-            self._closing = asyncio.get_running_loop().create_task(self._close(reason))
+        self._end(reason)
 
     def heartbeat(self) -> Heartbeat:
         """The counters of now."""
@@ -115,6 +115,10 @@ class ClientWorker(Worker):
             self._transparent.allow(state.ports)
         self._tell(state)
 
+    def _end(self, reason: str) -> None:
+        if self._closing is None:
+            self._closing = asyncio.get_running_loop().create_task(self._close(reason))
+
     async def _close(self, reason: str) -> None:
         await self._pool.close(reason)
         self._poller.close()
@@ -123,4 +127,4 @@ class ClientWorker(Worker):
 
     def _finish_if_drained(self) -> None:
         if self._draining and not self._streams():
-            self.stop("drain")
+            self._end("drain")

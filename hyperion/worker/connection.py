@@ -36,6 +36,7 @@ from hyperion.proto.yamux.frame import HEADER_BYTES, GoAwayCode
 from hyperion.proto.yamux.stream import YamuxStream
 from hyperion.worker import turn
 from hyperion.worker.buffers import TUNNEL_READ_BYTES, local_buffer, plain_buffer, record_buffer, tunnel_buffer
+from hyperion.worker.farewell import Farewell
 from hyperion.worker.outlet import Outlet
 from hyperion.worker.scheduler import Scheduler
 
@@ -115,6 +116,7 @@ class TunnelConnection(asyncio.BufferedProtocol):
         self.opened = False
         self._transport: asyncio.Transport | None = None
         self._outlet: Outlet | None = None
+        self._farewell: Farewell | None = None
         self._owners: set[StreamOwner] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._flush_scheduled = False
@@ -183,13 +185,27 @@ class TunnelConnection(asyncio.BufferedProtocol):
         if self.tunnel.mux.consumed(stream, size, monotonic()):
             self._flush_soon()
 
+    def part(self, error: ProtocolError) -> None:
+        """End when the last stream is over: say so, and hear the peer out, else the stream's tail may not arrive."""
+        if self._error is None:
+            self.tunnel.mux.send_go_away(GoAwayCode.NORMAL)
+            self._write_out()
+        if self._error is None:
+            self._error = error
+            if self._outlet is not None:
+                self._farewell, self._outlet = Farewell(self._outlet, CLOSE_TIMEOUT), None
+            self._arm_timer()
+            self._tell_owners(reason_of(error))
+
     def go_away(self, error: ProtocolError) -> None:
-        """End the session politely: say so, then hang up."""
+        """End the session now, but say so before."""
         self.tunnel.mux.send_go_away(GoAwayCode.NORMAL)
         self.close(error)
 
     def close(self, error: ProtocolError) -> None:
         """End now. What the tunnel still has to say is sent, streams are reset, the session hears of it later."""
+        if self._farewell is not None:
+            self._farewell.hurry()
         if self._error is None:
             self._error = error
             self._write_out()
@@ -214,6 +230,8 @@ class TunnelConnection(asyncio.BufferedProtocol):
         return tunnel_buffer
 
     def buffer_updated(self, nbytes: int) -> None:
+        if self._error is not None:  # we said our last word
+            return
         now = monotonic()
         self.tunnel.receive_data(tunnel_buffer[:nbytes], now)
         self._handle_events()
@@ -222,8 +240,9 @@ class TunnelConnection(asyncio.BufferedProtocol):
 
     def eof_received(self) -> bool:
         """No half-close below yamux: the end of the TCP stream is the end of the tunnel."""
-        self.tunnel.receive_eof()
-        self._handle_events()
+        if self._error is None:
+            self.tunnel.receive_eof()
+            self._handle_events()
         return False
 
     def pause_writing(self) -> None:
@@ -246,6 +265,8 @@ class TunnelConnection(asyncio.BufferedProtocol):
             error.reason = "connection-lost" if broken else "peer-closed"
             self._error = error
         self._transport = None
+        if self._farewell is not None:
+            self._farewell.over()
         if self._outlet is not None:
             self._outlet.let_go()
             self._outlet = None
@@ -345,7 +366,7 @@ class TunnelConnection(asyncio.BufferedProtocol):
             self._timer.cancel()
             self._timer = None
         at = self.tunnel.next_timeout()
-        if at is not None and self._transport is not None:
+        if at is not None and self._transport is not None and self._error is None:
             self._timer = self.loop.call_later(max(0.0, at - monotonic()), self._on_timer)
 
     def _on_timer(self) -> None:

@@ -19,6 +19,10 @@ import socket
 import sys
 from typing import Final
 
+if sys.platform == "linux":
+    import fcntl
+    import termios
+
 # Elsewhere a descriptor is not so easily doubled (Windows), or nothing was measured.
 _SHARES: Final = sys.platform == "linux"
 
@@ -69,6 +73,18 @@ class Outlet:
     def waiting_bytes(self) -> int:
         """What waits in our memory for the kernel."""
         return self._transport.get_write_buffer_size()
+
+    @property
+    def unsent_bytes(self) -> int | None:
+        """What the peer's kernel did not take yet, ours and the kernel's. None where the system does not tell."""
+        sock = self._direct or self._transport.get_extra_info("socket")
+        if sys.platform != "linux" or sock is None:
+            return None
+        try:
+            queued = fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, bytes(4))  # of a socket, it is called SIOCOUTQ
+        except OSError:  # gone already
+            return None
+        return self.waiting_bytes + int.from_bytes(queued, sys.byteorder)
 
     def write(self, record: bytes | bytearray) -> None:
         """Send ``record``, which nobody changes any more."""

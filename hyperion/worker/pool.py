@@ -94,6 +94,8 @@ class Pool:
         # Keeps many clients, and the members of one pool, from doing things in step. Not made at import: workers are
         # forked from one process that has imported this, and all would have the same.
         self._chance = random.Random()  # noqa: S311 - no secret hangs on it
+        self._hurried = False
+        self._gone = asyncio.Event()  # nobody is waited for any more
 
     @property
     def connections(self) -> list[TunnelConnection]:
@@ -111,7 +113,7 @@ class Pool:
             self._start_slot()
 
     async def close(self, reason: str) -> None:
-        """End everything."""
+        """End everything, politely unless ``hurry`` was said: what was sent still arrives, if the server takes it."""
         self._closing = True
         slots = list(self._slots)
         for slot in slots:
@@ -121,6 +123,16 @@ class Pool:
             stream.end(reason)
         for member in list(self._members):
             self._dismiss(member, reason)
+        if self._members and not self._hurried:
+            await self._gone.wait()
+
+    def hurry(self) -> None:
+        """The end waits for nobody."""
+        self._hurried = True
+        self._gone.set()
+        for member in list(self._members):
+            if not member.connection.alive:
+                self._dismiss(member, "stop")
 
     def open_stream(self, stream: WaitingStream) -> None:
         """Give ``stream`` the emptiest connection, now or as soon as there is one; else end it after ten seconds."""
@@ -233,7 +245,7 @@ class Pool:
             return None
         member = Member(connection, session)
         self._members.append(member)
-        session.closed.add_done_callback(lambda _: self._members.remove(member))
+        session.closed.add_done_callback(lambda _: self._remove(member))
         self._report_up(member)
         # Its first round trip is news, too.
         session.proven.add_done_callback(lambda _: self.tell())
@@ -249,7 +261,15 @@ class Pool:
     def _dismiss(self, member: Member, reason: str) -> None:
         error = RecordError(f"the connection was ended ({reason})")
         error.reason = reason
-        member.connection.go_away(error)
+        if self._hurried:
+            member.connection.go_away(error)
+        else:
+            member.connection.part(error)
+
+    def _remove(self, member: Member) -> None:
+        self._members.remove(member)
+        if self._closing and not self._members:
+            self._gone.set()
 
     # --- reports
 

@@ -113,15 +113,13 @@ class ServedSession(Session):
         """Cut it: streams are reset, the client is told that we go away."""
         for relay in self.running:
             relay.end(reason)
-        error = RecordError(f"the session was ended ({reason})")
-        error.reason = reason
-        self.connection.go_away(error)
+        self.connection.go_away(_ended(reason))
 
     def drain(self) -> None:
         """Take no new stream; end with the last one that runs."""
         self.draining = True
         if self.idle:
-            self.end("drain")
+            self.connection.part(_ended("drain"))
 
     # --- Session
 
@@ -202,7 +200,7 @@ class ServedSession(Session):
         else:
             log.event(STREAM_FAILED, self._stream_fields(relay), reason=reason)
         if self.draining and self.idle:
-            self.end("drain")
+            self.connection.part(_ended("drain"))
         self._changed(self)
 
     def _stream_fields(self, relay: ServedStream) -> dict[str, object]:
@@ -211,3 +209,9 @@ class ServedSession(Session):
             "destination.ip": TARGET_HOST,
             "destination.port": relay.port,
         }
+
+
+def _ended(reason: str) -> RecordError:
+    error = RecordError(f"the session was ended ({reason})")
+    error.reason = reason
+    return error

@@ -146,8 +146,11 @@ async def digest(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> 
 class Link:
     """A TCP relay between client and server that can be cut, stalled and silenced."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, buffer: int = LINK_BUFFER_BYTES) -> None:
         self._to = port
+        self._buffer = buffer
+        #: bytes a second from the server to the client; None: as many as it takes
+        self.down_rate: float | None = None
         self._server: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
         self._flowing = {"up": asyncio.Event(), "down": asyncio.Event()}
@@ -198,7 +201,7 @@ class Link:
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
         try:
-            other_reader, other = await asyncio.open_connection(sock=await self._connect(), limit=1 << 16)
+            other_reader, other = await asyncio.open_connection(sock=await self._connect(), limit=self._buffer)
         except OSError:
             writer.transport.abort()
             return
@@ -211,18 +214,20 @@ class Link:
     async def _connect(self) -> socket.socket:
         sock = socket.socket()
         sock.setblocking(False)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, LINK_BUFFER_BYTES)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self._buffer)
         await asyncio.get_running_loop().sock_connect(sock, ("127.0.0.1", self._to))
         return sock
 
     async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, flowing: asyncio.Event) -> None:
         with contextlib.suppress(ConnectionError):
-            while data := await reader.read(1 << 16):
+            while data := await reader.read(self._buffer):
                 await flowing.wait()
                 if writer.is_closing():  # uvloop raises for it
                     break
                 writer.write(data)
                 await writer.drain()
+                if self.down_rate is not None and flowing is self._flowing["down"]:
+                    await asyncio.sleep(len(data) / self.down_rate)
         writer.close()
         self._writers.discard(writer)
 
