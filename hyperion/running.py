@@ -2,7 +2,8 @@
 
 A program that runs holds a lock on the file ``pid`` in its runtime directory for as long as it lives. The number in the
 file is only for people, and for a signal when nobody answers; it counts only while the lock is held. A lock cannot be
-left behind by a crash, and no stranger can hold it.
+left behind by a crash. Whoever owns the directory can hold it, also without being a program of ours, and write any
+number: so a number is only ever taken for a process of that same user.
 
 Knows that file, the operator socket beside it and the framing of messages. Refuses to know what a program does when it
 is asked. Imports little, and no event loop: ``status`` starts in the time that Python itself takes.
@@ -21,7 +22,7 @@ import msgspec
 
 from hyperion.errors import NotRunningError, RefusedError, TemporaryError, error_class
 from hyperion.paths import Program, is_root, runtime_directory, system_runtime_directory
-from hyperion.proto.operator import MAX_ANSWER_BYTES, Answer, Refused, Request
+from hyperion.proto.operator import MAX_ANSWER_BYTES, Answer, Refused, Request, StatusRequest
 from hyperion.socket_path import short
 
 try:
@@ -41,6 +42,8 @@ ANSWER_TIMEOUT = 30.0
 LOOK_SECONDS = 0.02
 #: Seconds that a process which gave its lock back may take to end; a few hundredths do.
 LAST_SECONDS = 2.0
+#: Seconds that the holder of a lock in another user's directory may take to show that it is a program of ours.
+STRANGER_SECONDS = 2.0
 #: Longest number in the file, bytes.
 MAX_PID_BYTES = 16
 
@@ -52,6 +55,13 @@ class Running(NamedTuple):
 
     directory: Path
     pid: int | None
+
+
+class _Lock(NamedTuple):
+    """A lock that is held: the number in its file, and the user who owns file and directory; ``None``: they differ."""
+
+    pid: int
+    uid: int | None
 
 
 def find(program: Program, config_file: Path | None = None) -> Running | None:
@@ -80,10 +90,38 @@ def holder(directory: Path) -> int | None:
 
     Raises ``RefusedError`` if we may not look.
     """
+    lock = _look(directory)
+    return None if lock is None else lock.pid
+
+
+def is_silent_stranger(directory: Path) -> bool:
+    """Whether we are root, another user holds the lock there, and nobody answers as a program of ours.
+
+    Such a user once ran it, or was run it for, and was left the directory. Takes ``STRANGER_SECONDS`` at most.
+    """
+    lock = _look(directory) if is_root() else None
+    if lock is None or lock.uid == 0:
+        return False
+    try:
+        ask(directory, StatusRequest(), STRANGER_SECONDS)
+    except (NotRunningError, TemporaryError):
+        return True
+    return False
+
+
+def _look(directory: Path) -> _Lock | None:
+    """The lock there, if anybody holds it. Raises ``RefusedError`` if we may not look."""
     if fcntl is None:
         return None
     try:
-        fd = os.open(directory / PID_FILE, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+        # By descriptor: whose directory it is, is asked of the one that the file was found in.
+        directory_fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+            fd = os.open(PID_FILE, flags, dir_fd=directory_fd)
+            uids = {os.fstat(directory_fd).st_uid, os.fstat(fd).st_uid}
+        finally:
+            os.close(directory_fd)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except PermissionError:
@@ -92,7 +130,7 @@ def holder(directory: Path) -> int | None:
         # A shared lock: two who look do not take each other for the program.
         fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
-        return read_pid(fd)
+        return _Lock(read_pid(fd), uids.pop() if len(uids) == 1 else None)
     finally:
         os.close(fd)
     return None
@@ -120,7 +158,9 @@ def terminate(directory: Path, number: int) -> bool:
     """Sends a signal to whoever holds the lock there; False if nobody does, or nobody knows its process id.
 
     The number in the file is that of the holder only while the lock is held: it is looked at again when the process
-    behind the number is pinned down, so that no stranger is ever signalled. Raises ``RefusedError`` if we may not.
+    behind the number is pinned down. And it must be a process of the user who owns the directory, and so can write any
+    number: that user could signal it anyway. Between root's start and its becoming another user that is not so yet:
+    ``False`` then. Raises ``RefusedError`` if we may not.
     """
     if (pidfd := _pin(directory)) is None:
         return False
@@ -157,18 +197,32 @@ def wait_until_gone(directory: Path, seconds: float) -> bool:
 
 def _pin(directory: Path) -> int | None:
     """A descriptor of the process that holds the lock; ``None`` if nobody does, or nobody knows which it is."""
-    pid = holder(directory)
-    if not pid or not hasattr(os, "pidfd_open"):
+    lock = _look(directory)
+    if lock is None or not lock.pid or lock.uid is None or not hasattr(os, "pidfd_open"):
         return None
     try:
-        pidfd = os.pidfd_open(pid)
+        pidfd = os.pidfd_open(lock.pid)
     except (OSError, OverflowError):  # gone; or no process id at all, whoever wrote it
         return None
     # Still the same: then the number meant this process when the descriptor was made.
-    if holder(directory) == pid:
+    if _real_uid(lock.pid) == lock.uid and _lives(pidfd) and _look(directory) == lock:
         return pidfd
     os.close(pidfd)
     return None
+
+
+def _real_uid(pid: int) -> int | None:
+    """The user who started that process: who may signal it, whatever program it has become."""
+    try:
+        with open(f"/proc/{pid}/status", "rb") as file:
+            return next(int(line.split()[1]) for line in file if line.startswith(b"Uid:"))
+    except (OSError, StopIteration):
+        return None
+
+
+def _lives(pidfd: int) -> bool:
+    """Then its number was no other's since the descriptor was made."""
+    return not select.select([pidfd], [], [], 0)[0]
 
 
 def ask(directory: Path, request: Request, timeout: float = ANSWER_TIMEOUT) -> Answer:

@@ -7,6 +7,7 @@ to ask (``service_manager``).
 import contextlib
 import signal
 import sys
+import time
 from pathlib import Path
 
 from hyperion.cli.output import say
@@ -14,8 +15,8 @@ from hyperion.cli.service_manager import managed
 from hyperion.errors import NotRunningError, TemporaryError
 from hyperion.paths import Program, runtime_directory
 from hyperion.proto.operator import Done, StopRequest
-from hyperion.running import Running, demand, find, stale_pid, terminate, wait_until_gone
-from hyperion.supervisor.residence import clean_up
+from hyperion.running import PID_FILE, Running, demand, find, stale_pid, terminate, wait_until_gone
+from hyperion.supervisor.residence import clean_up, remove_empty
 
 #: How the original calls the two.
 LABELS: dict[Program, str] = {"server": "hyperion-server", "client": "hyperion"}
@@ -24,6 +25,10 @@ LABELS: dict[Program, str] = {"server": "hyperion-server", "client": "hyperion"}
 PATIENCE = 45.0
 #: Seconds after which a person is told what is waited for.
 SILENT_SECONDS = 1.0
+#: Seconds that a program that root has just started may take to become the user who it runs as.
+START_SECONDS = 5.0
+#: Seconds between two tries to reach it meanwhile.
+RETRY_SECONDS = 0.2
 #: Seconds that a request to end may take to be answered.
 REQUEST_SECONDS = 5.0
 
@@ -49,6 +54,7 @@ def run_down(program: Program, config_file: Path | None, *, now: bool, dry_run: 
                 f"{label} (pid {running.pid}) still runs after {patience:g} s",
                 hint=f"cut its streams with: {'hyperion-client' if program == 'client' else label} down --now",
             )
+    remove_empty(running.directory)
     say(f"{label} down (stopped pid {running.pid})")
     return 0
 
@@ -56,6 +62,8 @@ def run_down(program: Program, config_file: Path | None, *, now: bool, dry_run: 
 def _already_down(label: str, directory: Path, *, dry_run: bool) -> int:
     stale = stale_pid(directory)
     if stale is None or (not dry_run and not clean_up(directory)):
+        if not dry_run:
+            remove_empty(directory)
         say(f"{label} is not running (no pid file)")
     elif dry_run:
         say(f"would clean up stale pid {stale}: {label} is not running")
@@ -65,14 +73,27 @@ def _already_down(label: str, directory: Path, *, dry_run: bool) -> int:
 
 
 def _ask(running: Running, *, now: bool) -> float:
-    """Seconds that the end may take."""
-    try:
-        answer = demand(running.directory, StopRequest(now=now), REQUEST_SECONDS)
-    except (NotRunningError, TemporaryError):
-        # It starts, it ends, or it hangs. The lock says whose process id it is.
-        terminate(running.directory, signal.SIGINT if now else signal.SIGTERM)
-        return PATIENCE
-    return answer.patience if isinstance(answer, Done) else PATIENCE
+    """Seconds that the end may take. Raises ``TemporaryError`` if there is no way to ask for it."""
+    deadline = time.monotonic() + START_SECONDS
+    while True:
+        try:
+            answer = demand(running.directory, StopRequest(now=now), REQUEST_SECONDS)
+        except (NotRunningError, TemporaryError):
+            # It starts, it ends, or it hangs. The lock says whose process id it is.
+            if terminate(running.directory, signal.SIGINT if now else signal.SIGTERM):
+                return PATIENCE
+        else:
+            return answer.patience if isinstance(answer, Done) else PATIENCE
+        # Root has started it, and it has not become the user yet whose directory this is; or that user holds the lock
+        # with something else.
+        if wait_until_gone(running.directory, RETRY_SECONDS):
+            return PATIENCE
+        if time.monotonic() >= deadline:
+            file = running.directory / PID_FILE
+            raise TemporaryError(
+                f"who holds the lock {file} does not answer, and cannot be told for certain: nothing was stopped",
+                hint=f"it is just starting, or no Hyperion: fuser -v {file} shows it",
+            )
 
 
 def _explain(label: str, patience: float, *, now: bool) -> None:

@@ -18,7 +18,7 @@ from hyperion.config import Secrets
 from hyperion.config.socks import parse_socks
 from hyperion.errors import CannotCreateError, UsageError, reason_of
 from hyperion.paths import Program, log_file, runtime_directory
-from hyperion.running import TITLES, find
+from hyperion.running import TITLES, find, is_silent_stranger
 from hyperion.supervisor.residence import AlreadyRunningError
 
 LOG_MODE = 0o600
@@ -47,7 +47,8 @@ def refuse_if_up(options: UpOptions) -> None:
     """Raises ``AlreadyRunningError`` if one runs with this configuration."""
     running = find(options.program, options.config_file)
     if running is not None:
-        raise AlreadyRunningError(options.title, running.pid or 0)
+        stranger = running.directory if is_silent_stranger(running.directory) else None
+        raise AlreadyRunningError(options.title, running.pid or 0, stranger)
 
 
 def responsible_unit(options: UpOptions) -> Unit | None:

@@ -18,7 +18,7 @@ from typing import Self
 
 from hyperion.errors import CannotCreateError, reason_of
 from hyperion.paths import SYSTEM_RUNTIME
-from hyperion.running import LOOK_SECONDS, PID_FILE, SOCKET_FILE, read_pid
+from hyperion.running import LOOK_SECONDS, PID_FILE, SOCKET_FILE, is_silent_stranger, read_pid
 from hyperion.socket_path import short
 
 try:
@@ -42,11 +42,19 @@ AVAILABLE = fcntl is not None and hasattr(socket, "AF_UNIX")
 
 
 class AlreadyRunningError(CannotCreateError):
-    """Another program of this kind runs with this configuration. ``pid``: its process id, 0 if it is not known yet."""
+    """Another program of this kind runs with this configuration. ``pid``: its process id, 0 if it is not known yet.
 
-    def __init__(self, title: str, pid: int) -> None:
+    ``stranger``: the directory, if it is another user who holds its lock, and who does not answer as such a program.
+    """
+
+    def __init__(self, title: str, pid: int, stranger: Path | None = None) -> None:
         which = f"pid {pid}" if pid else "just starting"
-        super().__init__(f"{title} is already running ({which})", hint=f"{title} status shows it")
+        message, hint = f"{title} is already running ({which})", f"{title} status shows it"
+        if stranger is not None:
+            file = stranger / PID_FILE
+            message = f"another user holds the lock {file}, and does not answer as {title}"
+            hint = f"it is just starting, or no Hyperion: fuser -v {file} shows it; end it, or rm -r {stranger}"
+        super().__init__(message, hint=hint)
         self.pid = pid
 
 
@@ -99,14 +107,20 @@ class Residence:
         for name in (SOCKET_FILE, PID_FILE):
             with contextlib.suppress(OSError):
                 (self.directory / name).unlink()
-        with contextlib.suppress(OSError):  # others have files there, or it is the service manager's
-            self.directory.rmdir()
+        remove_empty(self.directory)
         if self._socket is not None:
             self._socket.close()
             self._socket = None
         if self._lock >= 0:
             os.close(self._lock)
             self._lock = -1
+
+
+def remove_empty(directory: Path) -> None:
+    """Removes the directory, if we may and nothing is in it: it may be the service manager's, or lie where only root
+    removes anything. Who became another user leaves it, and root's next command takes it away."""
+    with contextlib.suppress(OSError):
+        directory.rmdir()
 
 
 def clean_up(directory: Path) -> bool:
@@ -148,6 +162,8 @@ def _make(directory: Path, owner: tuple[int, int] | None) -> None:
             )
         if owner is not None:
             os.fchown(fd, *owner)
+        elif os.geteuid() == 0 != status.st_uid:
+            os.fchown(fd, 0, -1)
         if stat.S_IMODE(status.st_mode) != DIRECTORY_MODE:
             os.fchmod(fd, DIRECTORY_MODE)
     finally:
@@ -197,6 +213,9 @@ def _take(directory: Path, title: str, owner: tuple[int, int] | None) -> int:
         try:
             _check_plain(fd, path)
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.fstat(fd).st_uid not in {os.geteuid(), *(() if owner is None else owner[:1])}:
+                # Of the user that it was run as before, who may still have it open, to write to it or to hold it.
+                path.unlink()
             if owner is not None:
                 os.fchown(fd, *owner)
             if _is_at(fd, path):
@@ -205,7 +224,7 @@ def _take(directory: Path, title: str, owner: tuple[int, int] | None) -> int:
             if time.monotonic() >= deadline:
                 pid = read_pid(fd)
                 os.close(fd)
-                raise AlreadyRunningError(title, pid) from None
+                raise AlreadyRunningError(title, pid, directory if is_silent_stranger(directory) else None) from None
             time.sleep(LOOK_SECONDS)
         except FileNotFoundError:
             pass  # removed just now: once more

@@ -1,8 +1,11 @@
 """What a test needs to look at its own files, and to run the programs, as another user."""
 
+import contextlib
 import os
+import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 NOBODY = 65_534
@@ -15,6 +18,39 @@ def open_way(directory: Path) -> None:
         if place == top or top not in place.parents:
             return
         place.chmod(0o755)
+
+
+_HOLDER = """
+import fcntl, os, sys
+directory, uid, number = sys.argv[1], int(sys.argv[2]), sys.argv[3]
+os.setresgid(uid, uid, uid)
+os.setresuid(uid, uid, uid)
+with open(directory + "/pid", "w") as file:
+    fcntl.flock(file, fcntl.LOCK_EX)
+    file.write(number or str(os.getpid()))
+    file.flush()
+    print(flush=True)
+    sys.stdin.read()
+"""
+
+
+@contextlib.contextmanager
+def lock_held(directory: Path, number: int | None = None, uid: int = NOBODY) -> Iterator["subprocess.Popen[bytes]"]:
+    """Another user, no program of ours, holds the lock in a directory that is that user's, and wrote ``number`` there
+    (``None``: the own one)."""
+    directory.mkdir(parents=True, exist_ok=True)
+    os.chown(directory, uid, uid)
+    directory.chmod(0o700)
+    open_way(directory.parent)
+    words = [sys.executable, "-c", _HOLDER, str(directory), str(uid), "" if number is None else str(number)]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == b"\n"
+        try:
+            yield holder
+        finally:
+            assert holder.stdin is not None
+            holder.stdin.close()
 
 
 def opened_way(*, tun: bool = False) -> list[str]:

@@ -17,9 +17,19 @@ import pytest
 from hyperion import running
 from hyperion.errors import ConfigError, NotRunningError, RefusedError, TemporaryError
 from hyperion.proto.operator import MAX_ANSWER_BYTES, Done, Refused, ReloadRequest, StatusRequest
-from hyperion.running import Running, ask, demand, find, holder, stale_pid, terminate, wait_until_gone
+from hyperion.running import (
+    Running,
+    ask,
+    demand,
+    find,
+    holder,
+    is_silent_stranger,
+    stale_pid,
+    terminate,
+    wait_until_gone,
+)
 from hyperion.supervisor.residence import Residence
-from tests.helpers.others import NOBODY, open_way
+from tests.helpers.others import NOBODY, lock_held, open_way
 
 
 @contextlib.contextmanager
@@ -202,3 +212,59 @@ def test_only_the_holder_of_the_lock_is_signalled(tmp_path: Path) -> None:
         residence.leave()
         assert stranger.poll() is None
         stranger.communicate(b"\n")
+
+
+@pytest.mark.root
+def test_another_user_who_holds_the_lock_names_only_own_processes(tmp_path: Path) -> None:
+    """The directory may be left to the user that a program became: who can write any number there."""
+    directory = tmp_path / "run"
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as stranger:
+        for number in (stranger.pid, 1, os.getpid()):
+            with lock_held(directory, number):
+                assert holder(directory) == number
+                assert not terminate(directory, signal.SIGTERM)
+                assert not wait_until_gone(directory, 0.05)
+        assert stranger.poll() is None
+        stranger.communicate(b"\n")
+        assert stranger.returncode == 0
+    with lock_held(directory) as own:
+        assert terminate(directory, signal.SIGTERM)
+        assert own.wait(10) == -signal.SIGTERM
+
+
+@pytest.mark.root
+def test_a_lock_of_two_users_names_nobody(tmp_path: Path) -> None:
+    """The directory was given to somebody else, or taken back, while the file stayed."""
+    with lock_held(tmp_path / "run", os.getpid()):
+        os.chown(tmp_path / "run", 0, 0)
+        assert not terminate(tmp_path / "run", signal.SIGTERM)
+    residence = Residence.enter(tmp_path / "mine", "x")
+    os.chown(tmp_path / "mine", NOBODY, NOBODY)
+    assert not terminate(tmp_path / "mine", signal.SIGTERM)
+    residence.leave()
+
+
+def test_whose_process_it_is() -> None:
+    assert running._real_uid(2**22 + 1) is None
+    assert running._real_uid(os.getpid()) == os.getuid()
+
+
+@pytest.mark.root
+def test_a_silent_stranger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(running, "STRANGER_SECONDS", 0.2)
+    directory = tmp_path / "run"
+    assert not is_silent_stranger(directory)
+    with lock_held(directory):
+        assert is_silent_stranger(directory)
+        with answering(directory, frame(Done())):
+            assert not is_silent_stranger(directory)
+        with socket.socket(socket.AF_UNIX) as sock:
+            (directory / running.SOCKET_FILE).unlink()
+            sock.bind(str(directory / running.SOCKET_FILE))
+            sock.listen()  # it accepts, and says nothing
+            assert is_silent_stranger(directory)
+        monkeypatch.setattr(running, "is_root", lambda: False)
+        assert not is_silent_stranger(directory)
+    residence = Residence.enter(tmp_path / "mine", "x")
+    assert not is_silent_stranger(residence.directory)
+    residence.leave()

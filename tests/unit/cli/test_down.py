@@ -13,6 +13,7 @@ from hyperion.errors import TemporaryError
 from hyperion.proto.operator import Done
 from hyperion.running import PID_FILE
 from hyperion.supervisor.residence import Residence
+from tests.helpers.others import lock_held
 from tests.unit.test_running import answering, frame
 
 
@@ -96,3 +97,39 @@ sys.exit(signal.sigwait([signal.SIGTERM, signal.SIGINT]))
         assert run_down("server", None, now=now, dry_run=False) == 0
         assert hung.wait(10) == number
     assert capsys.readouterr().out == f"hyperion-server down (stopped pid {hung.pid})\n"
+
+
+@pytest.mark.root
+def test_nothing_is_stopped_at_the_word_of_another_user(
+    home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "START_SECONDS", 0.3)
+    directory = home / "run" / "client"
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as stranger:
+        with lock_held(directory, stranger.pid), pytest.raises(TemporaryError, match="nothing was stopped") as failure:
+            run_down("client", None, now=True, dry_run=False)
+        assert str(directory / PID_FILE) in str(failure.value.hint)
+        assert stranger.poll() is None
+        stranger.communicate(b"\n")
+        assert stranger.returncode == 0
+    assert run_down("client", None, now=False, dry_run=False) == 0
+    assert "cleaned up stale pid" in capsys.readouterr().out
+    assert not directory.exists()
+
+
+def test_one_that_becomes_itself_late_is_waited_for(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Root has started it, and the directory is already its user's: it cannot be told from a stranger yet."""
+    residence = Residence.enter(home / "run" / "client", "x")
+    (residence.directory / PID_FILE).write_text("0")
+    threading.Timer(0.5, residence.leave).start()
+    assert run_down("client", None, now=False, dry_run=False) == 0
+    assert "hyperion down" in capsys.readouterr().out
+
+
+def test_an_empty_directory_is_taken_away(home: Path) -> None:
+    directory = home / "run" / "client"
+    directory.mkdir(parents=True)
+    assert run_down("client", None, now=False, dry_run=True) == 0
+    assert directory.exists()
+    assert run_down("client", None, now=False, dry_run=False) == 0
+    assert not directory.exists()

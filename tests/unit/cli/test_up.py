@@ -18,6 +18,7 @@ from hyperion.cli.up import (
 )
 from hyperion.errors import CannotCreateError, UsageError
 from hyperion.supervisor.residence import AlreadyRunningError, Residence
+from tests.helpers.others import lock_held
 
 
 def test_arguments_are_passed_on_only_if_they_were_asked_for() -> None:
@@ -47,6 +48,20 @@ def test_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     refuse_if_up(UpOptions(program="server", config_file=None))
     refuse_if_up(UpOptions(program="client", config_file=tmp_path / "another.toml"))
     residence.leave()
+
+
+@pytest.mark.root
+def test_another_user_who_holds_the_lock_is_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HYPERION_HOME", str(tmp_path))
+    directory = tmp_path / "run" / "client"
+    with (
+        lock_held(directory, 1),
+        pytest.raises(AlreadyRunningError, match="does not answer as hyperion-client") as failure,
+    ):
+        refuse_if_up(UpOptions(program="client", config_file=None))
+    assert failure.value.hint is not None
+    assert f"fuser -v {directory / 'pid'}" in failure.value.hint
+    assert f"rm -r {directory}" in failure.value.hint
 
 
 def test_a_unit_takes_no_options(monkeypatch: pytest.MonkeyPatch) -> None:

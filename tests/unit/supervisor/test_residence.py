@@ -18,7 +18,7 @@ from hyperion.errors import CannotCreateError
 from hyperion.running import PID_FILE, SOCKET_FILE, holder, stale_pid
 from hyperion.supervisor import residence as module
 from hyperion.supervisor.residence import AlreadyRunningError, Residence, clean_up
-from tests.helpers.others import NOBODY, open_way
+from tests.helpers.others import NOBODY, lock_held, open_way
 
 
 def mode(path: Path) -> int:
@@ -217,6 +217,27 @@ def test_it_is_given_to_the_user_that_we_become(tmp_path: Path) -> None:
     for path in (residence.directory, residence.directory / PID_FILE, residence.directory / SOCKET_FILE):
         assert (path.stat().st_uid, path.stat().st_gid) == owner
     residence.leave()
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("owner", [None, (0, 0), (4711, 4711)])
+def test_what_another_user_left_is_taken_back(tmp_path: Path, owner: tuple[int, int] | None) -> None:
+    """Also a lock that this user still has open, and could write to and hold."""
+    directory = tmp_path / "run"
+    with lock_held(directory, 1), pytest.raises(AlreadyRunningError, match="does not answer as hyperion-client"):
+        Residence.enter(directory, "hyperion-client", owner)
+    os.chown(directory, NOBODY, NOBODY)
+    os.chown(directory / PID_FILE, NOBODY, NOBODY)
+    with (directory / PID_FILE).open("r+") as still_open:
+        residence = Residence.enter(directory, "hyperion-client", owner)
+        still_open.write("1\n")
+        still_open.flush()
+        fcntl.flock(still_open, fcntl.LOCK_EX | fcntl.LOCK_NB)  # another file by now
+        uid = 0 if owner is None else owner[0]
+        assert (directory.stat().st_uid, (directory / PID_FILE).stat().st_uid) == (uid, uid)
+        assert holder(directory) == os.getpid()
+        residence.leave()
+    assert not directory.exists()
 
 
 @pytest.mark.root
