@@ -16,14 +16,20 @@ from hyperion.capabilities import Capability
 from hyperion.errors import RefusedError, UsageError
 
 try:
+    import grp
     import pwd
-except ImportError:  # Windows has no such list
-    pwd = None  # type: ignore[assignment]
+except ImportError:  # Windows has no such lists
+    grp = pwd = None  # type: ignore[assignment]
 
 #: Made for the two programs by deploy/sysusers.d.
 SERVICE_USERS = ("hyperion", "hyperion-client")
-#: Who serves on a machine where nobody prepared anything. It owns no file, so it can read no key either.
+#: Shared by many programs, and by what the kernel cannot name: good for nobody who has something to keep.
 NOBODY = "nobody"
+#: Who serves on a machine where nobody prepared anything: for each of the two, the first of these numbers that has no
+#: name there. Between the users that are given out (to 60,000, systemd's own to 60,577) and those that systemd makes up
+#: (from 61,184), so that no other process has it: only root can become a user without a name. It owns no file and can
+#: read no key.
+OWN_NUMBERS = {"hyperion": range(60_800, 61_100, 2), "hyperion-client": range(60_801, 61_100, 2)}
 
 #: Seconds that an interpreter has to start as another user; it takes a few hundredths of one.
 TRIAL_SECONDS = 20.0
@@ -60,8 +66,10 @@ def find_service_user(
     asked: str | None, default: str, config_file: Path, *, owner_first: bool = False, places: Sequence[Path] = ()
 ) -> ServiceUser | None:
     """The user that was ``asked`` for; else ``default`` if there is one; else the owner of ``config_file`` if that is
-    not root (``owner_first``: he goes before ``default``); else nobody, with a warning. ``None`` where no user can be
-    changed: we are not root, or root without the rights for it (a container).
+    not root (``owner_first``: he goes before ``default``); else a number without a name (``OWN_NUMBERS``), with a
+    warning. Never nobody, unless asked for, with a warning: each of the processes of that user could use the tunnels
+    and command the program. ``None`` where no user can be changed: we are not root, or root without the rights for it
+    (a container).
 
     ``places``: directories that he must get through, and other files that he must read and write. A user that was not
     asked for and cannot, or cannot run this program (it is installed in a home directory), is passed over: root serves,
@@ -78,14 +86,43 @@ def find_service_user(
         if (hindrance := hindrance_of(wanted, places)) is not None:
             hint = f"{hindrance.help}, or choose another with --user"
             raise RefusedError(f"user {wanted.name} {hindrance.why}", hint=hint)
-        return wanted
-    user = _of_uid(owner) if owner != 0 else _look_up(NOBODY)
-    advice = f"make a user {default}, who may read {config_file} and its keys, or choose one with --user"
+        return wanted if wanted.name != NOBODY or owner == wanted.uid else replace(wanted, warning=_shared(default))
+    user = _of_uid(owner) if owner != 0 else _own_number(default)
+    advice = f"useradd --system {default}, who may read {config_file} and its keys, or choose a user with --user"
+    if user is None:
+        return replace(_of_uid(0), warning=f"root serves, without root's rights: {advice}")
     if (hindrance := hindrance_of(user, places)) is not None:
         advice = advice if owner == 0 else f"{hindrance.help}, or choose a user with --user"
         why = f"{user.name} {hindrance.why}"
         return replace(_of_uid(0), warning=f"root serves, without root's rights, because {why}: {advice}")
-    return user if owner != 0 else replace(user, warning=f"there is no user {default}, so {NOBODY} serves: {advice}")
+    if owner != 0:
+        return user
+    cost = f"there is no user {default}, so {user.name} serves, which is no other's; it cannot read {config_file} again"
+    return replace(user, warning=f"{cost}, for a reload: {advice}")
+
+
+def _shared(default: str) -> str:
+    return (
+        f"{NOBODY} is shared: each process of {NOBODY} on this machine may use this program's tunnels, stop it and "
+        f"undo what it guards; better: useradd --system {default}"
+    )
+
+
+def _own_number(default: str) -> ServiceUser | None:
+    """``None`` if all of them are taken."""
+    numbers = (uid for uid in OWN_NUMBERS[default] if not _has_name(uid))
+    uid = next(numbers, None)
+    return None if uid is None else ServiceUser(f"uid {uid}", uid, uid, (uid,))
+
+
+def _has_name(number: int) -> bool:
+    for look in (pwd.getpwuid, grp.getgrgid):
+        try:
+            look(number)
+        except KeyError:
+            continue
+        return True
+    return False
 
 
 def hindrance_of(user: ServiceUser, places: Sequence[Path] = ()) -> Hindrance | None:

@@ -94,7 +94,8 @@ def user(default: str) -> Callable[[Command], Command]:
     return click.option(
         "--user",
         metavar="NAME",
-        help=f"Who serves if root starts this. [default: {default}, else the configuration's owner, else nobody]",
+        help=f"Who serves if root starts this. [default: {default}, else the configuration's owner, else a uid without "
+        "a name]",
     )
 
 
@@ -103,7 +104,7 @@ client_user = click.option(
     "--user",
     metavar="NAME",
     help="Who runs it if root starts this. [default: the configuration's owner; if that is root: hyperion-client, else "
-    "nobody]",
+    "a uid without a name]",
 )
 
 #: ``--drain-timeout``, for both programs.

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from bench.tunnel import program, quote
+from hyperion.service_user import OWN_NUMBERS
 from tests.e2e.test_real_addresses import echo
 from tests.e2e.test_transparent import fetch
 from tests.helpers.everyday import http
@@ -210,7 +211,39 @@ sleep 0.5
 grep -c config-reload /var/log/hyperion/hyperion.log
 $owner down --config "$config"
 cat "$hosts"
-find /run/hyperion ! -type d
+find /run/hyperion -mindepth 1 -exec stat -c '%u %F' {} +
+"$client" down --config "$config"
+find /run/hyperion -mindepth 1
+"""
+
+#: Root starts it with root's configuration, where nobody made a user for it. $1 to $3: as above.
+ROOTS_CLIENT = """set -e
+mount -t tmpfs -o mode=0755 none /run; mount -t tmpfs -o mode=0755 none /var/log
+unset HYPERION_HOME XDG_RUNTIME_DIR XDG_CONFIG_HOME; export HOME=/nonexistent
+config=$1; client=$2; python=$(dirname "$client")/python
+nobody="setpriv --reuid=65534 --regid=65534 --clear-groups"
+"$client" up --no-tun --config "$config" -D 127.0.0.1:88 | grep -E 'user:|warning:'
+directory=$(echo /run/hyperion/client-*); pid=$(cat $directory/pid); uid=$(stat -c %u $directory)
+grep Uid /proc/$pid/status
+$nobody "$client" nc --config "$config" web1 "$3" < /dev/null > /dev/null 2>&1 || echo "nc as nobody: no"
+$nobody "$client" down --config "$config" > /dev/null 2>&1 || echo "down as nobody: no"
+printf 'GET /3 HTTP/1.0\\r\\nConnection: close\\r\\n\\r\\n' | "$client" nc --config "$config" web1 "$3" | wc -c
+"$client" down --config "$config"
+find /run/hyperion -mindepth 1
+mkdir -m 700 $directory; chown $uid:$uid $directory
+sleep 60 & victim=$!
+hold="echo $victim > $directory/pid; exec sleep 50"
+setpriv --reuid=$uid --regid=$uid --clear-groups flock --exclusive $directory/pid sh -c "$hold" > /dev/null &
+holder=$!
+until [ -s $directory/pid ]; do sleep 0.05; done
+"$client" up --no-tun --config "$config" 2>&1 || echo "code $?"
+"$client" down --now --config "$config" 2>&1 || echo "code $?"
+kill -0 $victim && echo "the victim lives"
+rm -r $directory
+"$client" up --no-tun --config "$config" | grep -c user:
+"$client" down --config "$config"
+kill $victim; kill $(cat /proc/$holder/task/$holder/children) $holder || true
+find /run/hyperion -mindepth 1
 """
 
 
@@ -248,8 +281,33 @@ def test_the_owner_of_the_configuration(host: Host, directory: Path) -> None:
         assert lines[11].startswith("hint: ports below 1024 need root or CAP_NET_BIND_SERVICE")
         assert lines[12:14] == ["code 77", "hyperion reloaded (pid PID)"]
         assert int(lines[14]) > 0, "it goes on in the new log"
-        assert lines[15:] == ["hyperion down (stopped pid PID)", THEIRS.rstrip()]
+        assert lines[15:17] == ["hyperion down (stopped pid PID)", THEIRS.rstrip()]
+        # It cannot remove its directory, which lies in root's. Root can, and then nothing is left.
+        assert lines[17:] == ["1 directory", "hyperion is not running (no pid file)"]
         wait_for(host, before)
+
+
+def test_the_configuration_of_root(host: Host, directory: Path) -> None:
+    """It becomes a user that no other process is; who was that user before makes root signal nobody."""
+    with http() as web, Product() as product:
+        config = product.client_file([product.server([web], name="web1").entry("web1")])
+        words = [str(config), str(Path(sys.executable).with_name("hyperion-client")), str(web)]
+        command = [*opened_way(), "sh", "-c", ROOTS_CLIENT, "sh", *words]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120, stdin=subprocess.DEVNULL)
+        lines = re.sub(r"pid \d+", "pid PID", done.stdout).splitlines()
+        uid = OWN_NUMBERS["hyperion-client"][0]
+        assert lines[0] == f"  user:    uid {uid}", done.stdout + done.stderr
+        assert "there is no user hyperion-client" in lines[1]
+        assert lines[2] == "Uid:" + f"\t{uid}" * 4
+        assert lines[3:5] == ["nc as nobody: no", "down as nobody: no"]
+        assert int(lines[5]) > len(body(3)), "nc as root"
+        assert lines[6] == "hyperion down (stopped pid PID)", "and nothing is left"
+        assert lines[7].startswith("hyperion-client: error: another user holds the lock /run/hyperion/client-")
+        assert lines[7].endswith("/pid, and does not answer as hyperion-client")
+        assert lines[8].startswith("hint: it is just starting, or no Hyperion: fuser -v /run/hyperion/client-")
+        assert lines[9] == "code 73"
+        assert lines[10].endswith("nothing was stopped")
+        assert lines[12:] == ["code 75", "the victim lives", "1", "hyperion down (stopped pid PID)"], done.stderr
 
 
 def test_started_by_a_service_manager_it_ends_in_the_same_state(host: Host, directory: Path) -> None:
@@ -288,7 +346,7 @@ def test_a_user_who_cannot_make_devices(host: Host, directory: Path) -> None:
             running.wait_events("tunnel-up", 2)
             running.wait_events("service-started")
             (warning,) = [each["message"] for each in running.records if each["log.level"] == "warning"]
-            assert warning.startswith("root serves, without root's rights, because nobody cannot use /dev/net/tun")
+            assert re.match(r"root serves, without root's rights, because uid 60\d{3} cannot use /dev/net/tun", warning)
             expected = {name: rights for name, rights in REAL_MODE.items() if name != "hyp-rules"}
             expected["hyperion-client"] |= DAC_READ_SEARCH
             until(lambda: steady(running, expected, 0))

@@ -1,6 +1,7 @@
 import os
 import pwd
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,14 @@ import pytest
 from hyperion import capabilities, service_user
 from hyperion.capabilities import Sets
 from hyperion.errors import RefusedError, UsageError
-from hyperion.service_user import Hindrance, ServiceUser, find_service_user, hindrance_of, service_uids
+from hyperion.service_user import (
+    OWN_NUMBERS,
+    Hindrance,
+    ServiceUser,
+    find_service_user,
+    hindrance_of,
+    service_uids,
+)
 
 NOBODY = pwd.getpwnam("nobody")
 
@@ -50,15 +58,15 @@ class Owner:
 def test_who_was_asked_for_comes_first(config: Path) -> None:
     user = find_service_user("nobody", "root", config)
     assert user is not None
-    assert (user.name, user.uid, user.gid, user.warning) == ("nobody", NOBODY.pw_uid, NOBODY.pw_gid, None)
+    assert (user.name, user.uid, user.gid) == ("nobody", NOBODY.pw_uid, NOBODY.pw_gid)
     assert user.gid in user.groups
 
 
 @pytest.mark.usefixtures("as_root")
 def test_then_the_programs_own_user(config: Path) -> None:
-    user = find_service_user(None, "nobody", config)
+    user = find_service_user(None, "daemon", config)
     assert user is not None
-    assert (user.name, user.warning) == ("nobody", None)
+    assert (user.name, user.warning) == ("daemon", None)
 
 
 @pytest.mark.usefixtures("as_root")
@@ -79,14 +87,43 @@ def test_an_owner_without_a_name(config: Path, owned_by: Owner) -> None:
 
 
 @pytest.mark.usefixtures("as_root")
-def test_then_nobody_with_a_warning(config: Path, owned_by: Owner) -> None:
+@pytest.mark.parametrize("program", ["hyperion", "hyperion-client"])
+def test_then_a_number_that_is_no_other_s(
+    config: Path, owned_by: Owner, monkeypatch: pytest.MonkeyPatch, program: str
+) -> None:
+    """Not nobody, whom others are, too; and not the other program's."""
     owned_by(0)
-    user = find_service_user(None, "no-such-user", config)
+    monkeypatch.setattr(service_user, "_find", lambda _: None)
+    numbers = OWN_NUMBERS[program]
+    user = find_service_user(None, program, config)
     assert user is not None
-    assert user.name == "nobody"
-    assert user.warning is not None
-    assert "no user no-such-user" in user.warning
-    assert "--user" in user.warning
+    assert (user.name, user.uid, user.gid, user.groups) == (f"uid {numbers[0]}", numbers[0], numbers[0], (numbers[0],))
+    assert f"there is no user {program}, so uid {numbers[0]} serves" in str(user.warning)
+    assert f"it cannot read {config} again" in str(user.warning)
+    assert f"useradd --system {program}, " in str(user.warning)
+    assert not {*OWN_NUMBERS["hyperion"]} & {*OWN_NUMBERS["hyperion-client"]}
+
+
+@pytest.mark.usefixtures("as_root")
+def test_a_number_that_has_a_name_is_left_alone(config: Path, owned_by: Owner, monkeypatch: pytest.MonkeyPatch) -> None:
+    owned_by(0)
+    for numbers, expected in (((NOBODY.pw_uid, 0, 60_803), 60_803), ((NOBODY.pw_uid, 0), 0)):
+        monkeypatch.setitem(OWN_NUMBERS, "no-such-user", numbers)
+        user = find_service_user(None, "no-such-user", config)
+        assert user is not None
+        assert user.uid == expected
+        assert ("root serves, without root's rights: useradd" in str(user.warning)) == (expected == 0)
+
+
+@pytest.mark.usefixtures("as_root")
+def test_what_nobody_costs_is_said_unless_all_is_his_anyway(config: Path, owned_by: Owner) -> None:
+    owned_by(0)
+    user = find_service_user("nobody", "hyperion-client", config)
+    assert user is not None
+    assert "each process of nobody on this machine may use this program's tunnels" in str(user.warning)
+    assert "useradd --system hyperion-client" in str(user.warning)
+    owned_by(NOBODY.pw_uid)
+    assert replace(user, warning=None) == find_service_user("nobody", "hyperion-client", config)
 
 
 @pytest.mark.usefixtures("as_root")
@@ -123,10 +160,11 @@ def test_a_user_who_cannot_run_the_program(config: Path, owned_by: Owner, monkey
             find_service_user(asked, default, config)
         assert caught.value.hint == "install it, or choose another with --user"
     owned_by(0)
+    monkeypatch.setitem(OWN_NUMBERS, "no-such-user", range(60_800, 60_801))
     user = find_service_user(None, "no-such-user", config)
     assert user is not None
     assert (user.name, user.uid) == ("root", 0)
-    assert "root serves, without root's rights, because nobody cannot run it: make a user" in str(user.warning)
+    assert "root serves, without root's rights, because uid 60800 cannot run it: useradd" in str(user.warning)
     owned_by(NOBODY.pw_uid)
     user = find_service_user(None, "daemon", config, owner_first=True)
     assert user is not None
