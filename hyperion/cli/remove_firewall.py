@@ -69,12 +69,13 @@ def _is_there(nft: NftProgram, table: str, set_name: str) -> bool:
 
 
 async def _remove(nft: NftProgram, witness: ServerWitness, table: str) -> None:
-    refusal = await witness.hold(HOLD_SECONDS)
-    if refusal is not None:
-        raise FirewallError(f"the running server cannot let go of its table: {refusal}", hint="stop it first")
     try:
+        refusal = await witness.hold(HOLD_SECONDS)
+        if refusal is not None:
+            raise FirewallError(f"the running server cannot let go of its table: {refusal}", hint="stop it first")
         nft.load(remove_text(table))
     finally:
+        # Also one that refused: it may have been late, and hold its guard now.
         await witness.hold(0)
     time.sleep(SETTLE_SECONDS)  # noqa: ASYNC251 - nothing else runs here
     if list_json(nft, table) is not None:

@@ -131,6 +131,12 @@ class Firewall:
         with self._lock:
             self._reference = self._handles = None
 
+    def judge(self) -> None:
+        """Whether a table is there that does its work, whichever. Changes and adopts nothing. Raises as ``ensure`` does
+        where none was adopted."""
+        with self._lock:
+            self._gate_in(self._look()[0])
+
     def in_force(self) -> bool:
         """Whether the table is as it was when ``ensure`` last saw to it. Changes nothing."""
         with self._lock:
@@ -171,6 +177,15 @@ class Firewall:
             self._backend.load(commands)
 
     def _first(self, live: str | None) -> Outcome:
+        listing = self._gate_in(live)
+        assert live is not None  # else it has raised
+        self._foreign.remember(self._foreign.read(live))
+        self._reference = live
+        self._remember(listing.grants(self._rules))
+        return Outcome.ADOPTED
+
+    def _gate_in(self, live: str | None) -> Listing:
+        """What is in the table that we know no reference for, if it is a gate."""
         rules = self._rules
         if live is None:
             raise TableMissingError(f"there is no firewall table inet {rules.table}", hint=_APPLY_HINT)
@@ -180,10 +195,7 @@ class Firewall:
             complaints.append("it is dormant, so its rules do nothing")
         if complaints:
             raise self._wrong(listing, complaints)
-        self._foreign.remember(self._foreign.read(live))
-        self._reference = live
-        self._remember(listing.grants(rules))
-        return Outcome.ADOPTED
+        return listing
 
     def _takes_over(self, live: str, handles: Handles) -> bool:
         """Whether what the operator put into his own sets meanwhile leaves the gate shut. Then it is to stay."""

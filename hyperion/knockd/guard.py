@@ -4,7 +4,8 @@ Knows when to look (the kernel says so, and now and then anyway) and when to sto
 stands in ``firewall``. Our own changes are seen, too, but then the table is as it should be, and nothing is said.
 
 Somebody who changes the table again and again is another program, or an operator who means it: after a few times the
-guard waits longer and longer, and says that the gate is not sure, so that no new connection is taken meanwhile.
+guard waits longer and longer, and says that the gate is not sure, so that no new connection is taken meanwhile. An
+operator who says so before he changes it is let do it; what he leaves in the table is judged all the same.
 """
 
 import asyncio
@@ -95,7 +96,10 @@ class Guard:
 
     async def hold(self, seconds: float) -> None:
         """The operator changes the table himself (``apply-firewall``): restore nothing for so long, then adopt what is
-        there. 0: he is done. Returns when no restoration is under way any more; the loop goes on meanwhile."""
+        there. 0: he is done. Returns when no restoration is under way any more; the loop goes on meanwhile.
+
+        A table that is no gate is reported all the while: nobody would put it back.
+        """
         until = self._clock() + min(seconds, MAX_HOLD_SECONDS)
         self._held_until = max(self._held_until, until)
         async with self._holding:  # one after the other: the last word counts
@@ -106,8 +110,8 @@ class Guard:
     def look(self) -> float:
         """See to it that the table is in force. Seconds until the next look is due, 0: now and then will do."""
         began = self._clock()
-        if began < self._held_until:
-            return self._held_until - began
+        if (left := self._held_until - began) > 0:
+            return min(left, self._judge())
         try:
             wait = self._wait_for_peace(began)
             if wait and not self._firewall.in_force():
@@ -121,6 +125,16 @@ class Guard:
             self._restored(outcome, began)
         self._good()
         return 0.0
+
+    def _judge(self) -> float:
+        """While the table is the operator's to change: nothing is put back, and nothing bad is called good."""
+        try:
+            self._firewall.judge()
+        except FirewallError as error:
+            return self._failed(error)
+        self._faults = 0
+        self._good()
+        return self._poll_seconds
 
     def _wait_for_peace(self, now: float) -> float:
         """Seconds until we may restore again."""

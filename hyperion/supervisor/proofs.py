@@ -65,14 +65,14 @@ class Proofs:
     async def hold(self, request: HoldGuardRequest) -> Done:
         """The handler of ``HoldGuardRequest``: done when knockd says so.
 
-        Raises ``ConfigError`` where the gate is off, ``TemporaryError`` for a knockd that does not answer,
-        ``UsageError`` for no time.
+        Raises ``ConfigError`` where the gate is off, ``TemporaryError`` for a knockd that does not answer (its
+        successor is not held then), ``UsageError`` for no time.
         """
         if self._tell is None:
             raise ConfigError("knocking is off here", hint="set [knock] enabled = true, and restart the server")
         if not (math.isfinite(request.seconds) and 0 <= request.seconds <= MAX_HOLD_SECONDS):
             raise UsageError(f"a guard is held for 0 to {MAX_HOLD_SECONDS:g} s")
-        self._held_until = self._clock() + request.seconds
+        before, self._held_until = self._held_until, self._clock() + request.seconds
         if not self._runs():
             # Its successor is told as soon as it is there.
             return Done()
@@ -83,6 +83,8 @@ class Proofs:
             async with asyncio.timeout(HOLD_TIMEOUT):
                 await waiting
         except TimeoutError:
+            # Whoever asked is refused, and changes nothing.
+            self._held_until = min(before, self._held_until)
             raise TemporaryError("knockd does not answer", hint="see the server's log") from None
         finally:
             self._waiting.remove(waiting)

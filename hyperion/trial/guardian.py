@@ -137,11 +137,17 @@ class Guardian:
         return True
 
     async def _load(self, plan: Plan) -> None:
-        refusal = await self._witness.hold(HOLD_SECONDS)
-        if refusal is not None:
-            raise FirewallError(f"the running server cannot let go of its table: {refusal}", hint="see its log")
-        if self._verdict.done():
-            return
+        try:
+            refusal = await self._witness.hold(HOLD_SECONDS)
+            if refusal is not None:
+                raise FirewallError(f"the running server cannot let go of its table: {refusal}", hint="see its log")
+            if not self._verdict.done():
+                self._exchange(plan)
+        finally:
+            # Also one that refused: it may have been late, and hold its guard now.
+            await self._witness.hold(0)
+
+    def _exchange(self, plan: Plan) -> None:
         try:
             self._nft.load(plan.load)
             self._loaded = take_snapshot(self._nft, self._order.table)
@@ -149,7 +155,6 @@ class Guardian:
             # After the load: what began in between is taken for old, which costs its owner one more login.
             self._old = list_connections()
             self._strangers = take_over(established(), listening_ports())
-            await self._witness.hold(0)
 
     def _may_have_changed(self, record: Record) -> bool:
         """A call of nft that was killed may have been done."""
@@ -199,24 +204,31 @@ async def roll_back(
 ) -> RolledBack:
     """Until the table is as it was, or ``attempts`` have failed: then the record stays for who comes later."""
     snapshot, detail = record.snapshot, None
-    for _ in range(attempts):
-        await witness.hold(HOLD_SECONDS)
-        try:
-            undo(nft, snapshot, record.elapsed)
-            await asyncio.sleep(SETTLE_SECONDS)
-            detail = difference(nft, snapshot)
-        except FirewallError as error:
-            detail = error.message
-            await asyncio.sleep(SETTLE_SECONDS)
-        if detail is None:
-            file.remove()
-            break
-    await witness.hold(0)
+    try:
+        for _ in range(attempts):
+            await witness.hold(HOLD_SECONDS)
+            detail = await _try_to_undo(nft, record)
+            if detail is None:
+                file.remove()
+                break
+    finally:
+        await witness.hold(0)
     try:
         changed = snapshot.others != others(nft.list_whole("ruleset"), snapshot.table)
     except FirewallError:
         changed = False
     return RolledBack(reason, detail is None, changed, detail)
+
+
+async def _try_to_undo(nft: NftProgram, record: Record) -> str | None:
+    """What is not as it was, in words; ``None``: all is."""
+    try:
+        undo(nft, record.snapshot, record.elapsed)
+        await asyncio.sleep(SETTLE_SECONDS)
+        return difference(nft, record.snapshot)
+    except FirewallError as error:
+        await asyncio.sleep(SETTLE_SECONDS)
+        return error.message
 
 
 def _rules(order: Order) -> Ruleset:

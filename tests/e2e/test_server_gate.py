@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from bench.tunnel import make_key
+from hyperion.proto.operator import Done, HoldGuardRequest
+from hyperion.running import ask
 from tests.helpers.gate import connect, gets_in, service
 from tests.helpers.gated import ECHO_PORT, PSK_TEXT, Transfer
 from tests.helpers.knockd_process import PORT, SET, TABLE, elements, load_table, send, status
@@ -264,6 +266,24 @@ def test_without_its_table_the_port_answers_nobody_whatever_the_firewall_lets_in
         load_table(host)
         server.server.wait_events("gate-open")
         server.let_in(host.ipv4)
+
+
+def test_a_table_that_goes_while_the_guard_is_held_shuts_the_gate(network: Topology, server: Special) -> None:
+    """Nobody puts it back: that is what the operator asked for. What he puts there opens the gate at once."""
+    host = network.server
+    (desk,) = server.directory.rglob("control.sock")
+    assert ask(desk.parent, HoldGuardRequest(600.0)) == Done()
+    host.run("nft", "flush", "ruleset")
+    server.server.wait_events("gate-shut", 1)
+    assert server.tell_status()["gate"]["reason"] == "table: table-missing"
+    assert not gets_in(network.attacker, host.ipv4)
+    load_table(host)
+    server.server.wait_events("gate-open", 2)
+    server.let_in(host.ipv4)
+    # He exchanges it as a trial does: in one transaction.
+    load_table(host)
+    server.let_in(host.ipv6)
+    assert len(server.server.events("gate-shut")) == 1
 
 
 def test_without_nftables_it_says_what_to_install_and_goes_on_hearing(network: Topology, directory: Path) -> None:

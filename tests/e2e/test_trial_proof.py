@@ -123,13 +123,20 @@ def test_the_server_dies_meanwhile(server: Whole, network: Topology) -> None:
     assert comparable(listing(network), living=False) == comparable(before, living=False)
 
 
-def test_a_knockd_that_hangs_is_found_out_before_anything_is_changed(server: Whole, network: Topology) -> None:
+def test_a_knockd_that_hangs_is_found_out_before_anything_is_changed(
+    server: Whole, network: Topology, nft: Inside
+) -> None:
     before = listing(network)
     os.kill(server.knockd_pid(), signal.SIGSTOP)
     applying = apply(server, 60, "--keep-port", "22")
     assert applying.ended() == 69
     assert "the running server cannot let go of its table: knockd does not answer" in applying.err
     assert comparable(listing(network), living=False) == comparable(before, living=False)
+    # Nothing is left of it: whoever guards now puts back what goes.
+    server.server.wait_events("gate-open", 2)
+    nft.load("flush ruleset")
+    until(lambda: "chain input" in listing(network), 2)
+    assert examine(server)
 
 
 def test_nobody_comes_and_the_guard_guards_what_was(server: Whole, network: Topology, nft: Inside) -> None:

@@ -70,6 +70,7 @@ def test_a_server_that_does_not_let_go(world: World, monkeypatch: pytest.MonkeyP
     assert code == 69
     assert "the running server cannot let go of its table: knockd does not answer" in err
     assert world.nft.ours == OLD
+    assert FakeWitness.held[-1] == 0, "it may have been late, and hold its guard"
 
 
 def test_somebody_who_puts_it_back(world: World) -> None:

@@ -202,6 +202,19 @@ def test_where_there_is_no_gate_nothing_is_installed(nft: FakeNft) -> None:
     assert nft.loads == []
 
 
+def test_a_judge_changes_and_adopts_nothing(nft: FakeNft) -> None:
+    firewall = Firewall(nft, nft.rules, clock=nft.clock)
+    with pytest.raises(TableMissingError):
+        firewall.judge()
+    nft.table = "the operator's"
+    firewall.judge()
+    assert not firewall.in_force()
+    nft.objects = []
+    with pytest.raises(TableWrongError):
+        firewall.judge()
+    assert nft.loads == []
+
+
 def test_a_strangers_table_is_never_replaced(nft: FakeNft) -> None:
     nft.table = "x"
     nft.objects = [{"chain": {"name": "input", "hook": "input", "policy": "accept"}}]

@@ -22,6 +22,9 @@ from hyperion.knockd.guard import (
 )
 from tests.helpers.fake_nft import FakeNft
 
+#: Seconds after which a guard under test looks anyway.
+POLL = 0.01
+
 
 @pytest.fixture
 def nft() -> FakeNft:
@@ -43,7 +46,7 @@ def guard(nft: FakeNft) -> Guard:
 def make_guard(nft: FakeNft, states: list[tuple[bool, str | None]]) -> Guard:
     firewall = Firewall(nft, nft.rules, clock=nft.clock)
     nft.load(ruleset_text(nft.rules))
-    return Guard(firewall, None, lambda *state: states.append(state), poll_seconds=0.01, clock=nft.clock)
+    return Guard(firewall, None, lambda *state: states.append(state), poll_seconds=POLL, clock=nft.clock)
 
 
 def test_a_table_in_force_is_nothing_to_talk_about(
@@ -197,19 +200,58 @@ async def test_while_the_operator_is_at_work_nothing_is_restored_and_then_his_ta
 ) -> None:
     guard.look()
     await guard.hold(90)
-    nft.table = None
-    assert guard.look() == 90
     nft.table = "his own"
-    nft.now += 60
-    assert guard.look() == 30
+    assert guard.look() == POLL
+    nft.now += 90 - POLL / 2
+    assert guard.look() == pytest.approx(POLL / 2)
     await guard.hold(0)
     assert guard.look() == 0
     assert logged == []
     nft.table = "edited"
     guard.look()
     assert nft.table == "his own"
+
+
+async def test_an_operator_may_take_so_long(nft: FakeNft, guard: Guard) -> None:
     await guard.hold(1e9)
-    assert guard.look() == MAX_HOLD_SECONDS
+    nft.now += MAX_HOLD_SECONDS - POLL / 2
+    assert guard.look() == pytest.approx(POLL / 2)
+    nft.now += POLL
+    assert guard.look() == 0
+
+
+async def test_what_an_operator_leaves_is_judged_while_he_is_at_work(
+    nft: FakeNft, logged: list[tuple[str, str | None]]
+) -> None:
+    states: list[tuple[bool, str | None]] = []
+    guard = make_guard(nft, states)
+    guard.look()
+    await guard.hold(90)
+    good, objects = nft.table, nft.objects
+    for table, found in ((None, objects), (good, objects), (good, []), (good, objects)):
+        nft.table, nft.objects = table, found
+        assert 0 < guard.look() <= FAULT_BACKOFF.start
+        guard._report_change()
+    assert len(nft.loads) == 1, "nothing is put back"
+    assert states == [(False, "table-missing"), (True, None), (False, "table-wrong"), (True, None)]
+    bad, well = FIREWALL_DEGRADED.code, (FIREWALL_RECOVERED.code, None)
+    assert logged == [(bad, "table-missing"), well, (bad, "table-wrong"), well]
+    nft.fault = NftTimeoutError("nft did not answer")
+    assert [guard.look() for _ in range(3)] == [FAULT_BACKOFF.ceiling(attempt) for attempt in range(3)]
+    assert logged[-1] == (bad, "nft-timeout")
+
+
+async def test_a_table_of_which_the_operator_says_nothing_more_is_adopted_when_his_time_is_over(
+    nft: FakeNft, guard: Guard
+) -> None:
+    guard.look()
+    await guard.hold(90)
+    nft.table = "his own"
+    nft.now += 91
+    assert guard.look() == 0
+    nft.table = None
+    guard.look()
+    assert nft.table == "his own"
 
 
 async def test_an_operator_who_asks_while_nftables_hangs_does_not_hold_up_the_loop(nft: FakeNft, guard: Guard) -> None:

@@ -53,6 +53,29 @@ async def test_a_knockd_that_hangs_is_an_error_soon(monkeypatch: pytest.MonkeyPa
     assert await knockd.proofs.hold(HoldGuardRequest(1.0)) == Done()
 
 
+@pytest.mark.parametrize(("seconds", "left"), [(30.0, 20.0), (5.0, 5.0), (0.0, None)])
+async def test_an_order_that_was_not_obeyed_holds_no_successor(
+    monkeypatch: pytest.MonkeyPatch, seconds: float, left: float | None
+) -> None:
+    monkeypatch.setattr(proofs_module, "HOLD_TIMEOUT", 0.01)
+    knockd = Knockd()
+    knockd.answers = False
+    with pytest.raises(TemporaryError):
+        await knockd.proofs.hold(HoldGuardRequest(30.0))
+    knockd.told.clear()
+    knockd.proofs.heard(Ready(8))
+    assert knockd.told == []
+    # One that is held stays so at most as long as before.
+    knockd.answers = True
+    await knockd.proofs.hold(HoldGuardRequest(20.0))
+    knockd.answers = False
+    with pytest.raises(TemporaryError):
+        await knockd.proofs.hold(HoldGuardRequest(seconds))
+    knockd.told.clear()
+    knockd.proofs.heard(Ready(9))
+    assert knockd.told == ([] if left is None else [Hold(left)])
+
+
 async def test_without_a_knockd_there_is_nobody_to_hold() -> None:
     knockd = Knockd()
     knockd.runs = False

@@ -173,6 +173,7 @@ async def test_what_is_refused_changes_nothing(tmp_path: Path) -> None:
     assert isinstance(failed, Failed)
     assert failed.message == "the running server cannot let go of its table: knocking is off here"
     assert trial.nft.loads == []
+    assert trial.witness.held[-1] == 0, "it may have been late, and hold its guard"
     somebody_elses = Trial(tmp_path, NEW)
     await somebody_elses.guardian.run()
     assert isinstance(somebody_elses.told[0], Failed)
@@ -186,6 +187,7 @@ async def test_the_command_is_gone_before_anything_was_loaded(tmp_path: Path) ->
     await trial.guardian.run()
     assert trial.nft.ours == OLD
     assert trial.told == [RolledBack("command-gone", True)]
+    assert trial.witness.held[-1] == 0
 
 
 @pytest.mark.parametrize("done", [False, True])
