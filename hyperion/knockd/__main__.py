@@ -6,6 +6,7 @@ undone: grants end by themselves, and the table that stays keeps everybody else 
 """
 
 import asyncio
+import errno
 import os
 import signal
 import socket
@@ -16,7 +17,7 @@ import msgspec
 
 from hyperion import log, loop
 from hyperion.channel import Channel, ChannelError
-from hyperion.errors import HyperionError, RefusedError
+from hyperion.errors import HyperionError, RefusedError, TemporaryError
 from hyperion.events import DIAGNOSTIC, INTERNAL_ERROR
 from hyperion.firewall.backend import open_backend
 from hyperion.firewall.ruleset import Ruleset
@@ -147,15 +148,20 @@ def _open(config: KnockdConfig) -> tuple[CaptureSocket, CaptureSocket]:
     try:
         captures = open_capture(config.knock_port)
     except OSError as error:
-        hint = "knockd needs CAP_NET_RAW and CAP_NET_ADMIN"
-        raise RefusedError(f"packets cannot be captured: {error.strerror}", hint=hint) from None
+        raise _no_rights(error, "packets cannot be captured", "CAP_NET_RAW and CAP_NET_ADMIN") from None
     try:
         keep_only_net_admin()
     except OSError as error:
-        raise RefusedError(
-            f"the firewall cannot be changed: {error.strerror}", hint="knockd needs CAP_NET_ADMIN"
-        ) from None
+        raise _no_rights(error, "the firewall cannot be changed", "CAP_NET_ADMIN") from None
     return captures
+
+
+def _no_rights(error: OSError, what: str, needed: str) -> HyperionError:
+    """Nobody will get more rights, but memory (ENOMEM, ENOBUFS) or descriptors there may be again."""
+    message = f"{what}: {error.strerror}"
+    if error.errno in (errno.EPERM, errno.EACCES):
+        return RefusedError(message, hint=f"knockd needs {needed}")
+    return TemporaryError(message, hint="it is tried again")
 
 
 def _watch(table: str) -> TableWatch | None:

@@ -4,6 +4,8 @@ With root, in a network of its own: tests/e2e/test_knockd.py.
 """
 
 import asyncio
+import errno
+import os
 import socket
 import subprocess
 import sys
@@ -14,6 +16,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from hyperion.errors import HyperionError, RefusedError, TemporaryError
 from hyperion.framing import FrameReader, encode
 from hyperion.knockd import __main__ as main
 from hyperion.proto.control import Drain, Message
@@ -75,6 +78,30 @@ def test_a_configuration_that_cannot_work_is_a_fault_with_78(change: dict[str, o
         assert isinstance(fault, Fault)
         assert word in fault.reason
         assert fault.exit_code == child.wait(20) == 78
+
+
+@pytest.mark.parametrize(
+    ("number", "kind"),
+    [
+        (errno.EPERM, RefusedError),
+        (errno.EACCES, RefusedError),
+        (errno.ENOMEM, TemporaryError),
+        (errno.ENOBUFS, TemporaryError),
+        (errno.EMFILE, TemporaryError),
+    ],
+)
+@pytest.mark.parametrize("step", ["open_capture", "keep_only_net_admin"])
+def test_only_what_lacks_a_right_is_hopeless(
+    monkeypatch: pytest.MonkeyPatch, step: str, number: int, kind: type[HyperionError]
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(main, "open_capture", lambda _: ())
+    monkeypatch.setattr(main, step, fail)
+    with pytest.raises(kind, match=os.strerror(number)) as caught:
+        main._open(CONFIG)
+    assert ("CAP_NET_ADMIN" in str(caught.value.hint)) == (kind is RefusedError)
 
 
 async def test_it_shows_that_it_lives(monkeypatch: pytest.MonkeyPatch) -> None:
