@@ -4,42 +4,105 @@ A shut socket is deaf: each new connection's first packet vanishes without an an
 refused. Connections that were accepted before go on: the filter is that of the listening socket alone. The supervisor
 holds the very sockets that its workers accept on, so a worker that is stuck or busy changes nothing.
 
+A filter takes memory of the kernel. Where there is none, the socket is moved away instead: to an interface that does
+not exist. That takes nothing and keeps everybody out as surely, but the kernel says so to who asks (a reset).
+
 Knows sockets. Refuses to know why (``gate``).
+
+Source: socket(7) and linux/asm-generic/socket.h for SO_BINDTOIFINDEX (Linux 5.1); undoing it needs CAP_NET_RAW.
 """
 
 import contextlib
+import enum
 import socket
 from collections.abc import Sequence
 
-from hyperion import privileges
+from hyperion import log, privileges
 from hyperion.capabilities import Capability
+from hyperion.events import DIAGNOSTIC
 from hyperion.socket_filter import DROP_ALL, attach, detach
+
+# A socket option. The socket module does not know it.
+SO_BINDTOIFINDEX = 62
+#: No interface has this number: the kernel counts up from 1, and this is the last one.
+NOWHERE = 2**31 - 1
+ANYWHERE = 0
+
+
+class _State(enum.Enum):
+    OPEN = enum.auto()
+    DEAF = enum.auto()
+    AWAY = enum.auto()
 
 
 class Shutter:
-    """Over ``sockets``, which are shut already. Both verbs raise ``OSError`` where there are no filters."""
+    """Over ``sockets``, which are shut already. Neither verb raises: what fails is logged, and tried again next time.
+
+    ``is_open``: all are. ``is_shut``: surely none is.
+    """
 
     def __init__(self, sockets: Sequence[socket.socket]) -> None:
-        self._sockets = tuple(sockets)
-        self.is_open = False
+        self._states = dict.fromkeys(sockets, _State.DEAF)
+
+    @property
+    def is_open(self) -> bool:
+        """Whoever comes is accepted."""
+        return all(state is _State.OPEN for state in self._states.values())
+
+    @property
+    def is_shut(self) -> bool:
+        """Nobody is."""
+        return _State.OPEN not in self._states.values()
 
     def shut(self) -> None:
         """Nobody new gets in. Takes microseconds; twice does no harm."""
-        self.is_open = False
-        with _right_to_attach():
-            for sock in self._sockets:
-                attach(sock, DROP_ALL)
+        for sock, state in self._states.items():
+            if state is _State.OPEN:
+                self._states[sock] = _shut(sock)
 
     def open(self) -> None:
         """As before ``shut``."""
-        if not self.is_open:
-            for sock in self._sockets:
-                detach(sock)
-            self.is_open = True
+        for sock, state in self._states.items():
+            if state is not _State.OPEN:
+                self._states[sock] = _open(sock, state)
 
 
-def _right_to_attach() -> contextlib.AbstractContextManager[None]:
-    """Linux 6.18 asks for CAP_NET_ADMIN (measured), older ones for nothing. Who has a gate has it permitted."""
-    if privileges.held(frozenset({Capability.NET_ADMIN})):
-        return privileges.raised(Capability.NET_ADMIN)
+def _shut(sock: socket.socket) -> _State:
+    try:
+        with _right(Capability.NET_ADMIN):
+            attach(sock, DROP_ALL)
+    except OSError as error:
+        _complain(error, "the tunnel port cannot be made deaf: connections to it are refused instead")
+    else:
+        return _State.DEAF
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, SO_BINDTOIFINDEX, NOWHERE)
+    except OSError as error:
+        _complain(error, "the tunnel port cannot be shut")
+        return _State.OPEN
+    return _State.AWAY
+
+
+def _open(sock: socket.socket, state: _State) -> _State:
+    try:
+        if state is _State.DEAF:
+            detach(sock)
+        else:
+            with _right(Capability.NET_RAW):
+                sock.setsockopt(socket.SOL_SOCKET, SO_BINDTOIFINDEX, ANYWHERE)
+    except OSError as error:
+        _complain(error, "the tunnel port cannot be opened again")
+        return state
+    return _State.OPEN
+
+
+def _complain(error: OSError, message: str) -> None:
+    log.event(DIAGNOSTIC, log.error_fields(error), message=message, level="error")
+
+
+def _right(right: Capability) -> contextlib.AbstractContextManager[None]:
+    """For a filter Linux 6.18 asks for CAP_NET_ADMIN (measured), older ones for nothing. Who has a gate has it, and
+    CAP_NET_RAW, permitted."""
+    if privileges.held(frozenset({right})):
+        return privileges.raised(right)
     return contextlib.nullcontext()

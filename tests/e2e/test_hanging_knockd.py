@@ -1,6 +1,8 @@
-"""A knockd that hangs: how long a stranger has, and that one that is only busy is not taken for one."""
+"""A knockd that hangs: how long a stranger has, and that one that is only busy, or stood still with the
+whole machine, is not taken for one."""
 
 import os
+import random
 import signal
 import time
 from collections.abc import Iterator
@@ -9,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from tests.helpers.flood import Flood
-from tests.helpers.gate import connect, service
+from tests.helpers.gate import reaches, service
 from tests.helpers.gated import ECHO_PORT, Transfer
 from tests.helpers.knockd_process import load_table
-from tests.helpers.netns import Host, Topology
+from tests.helpers.netns import Topology
 from tests.helpers.special import Special
 
 pytestmark = [pytest.mark.root, pytest.mark.needs("ip", "nft"), pytest.mark.timeout(120)]
@@ -27,15 +29,6 @@ def server(network: Topology, tmp_path: Path) -> Iterator[Special]:
         made.wait_ready()
         yield made
     network.server.run("nft", "flush", "ruleset")
-
-
-def reaches(host: Host, address: str) -> bool:
-    """Whether the tunnel port of ``address`` answers, asked in a hurry."""
-    try:
-        connect(host, address, timeout=0.1).close()
-    except (TimeoutError, ConnectionError):
-        return False
-    return True
 
 
 def hang_again_and_again(network: Topology, server: Special, times: int) -> None:
@@ -72,6 +65,25 @@ def test_it_is_noticed_within_seconds(network: Topology, server: Special) -> Non
 @pytest.mark.timeout(600)
 def test_it_is_noticed_20_times(network: Topology, server: Special) -> None:
     hang_again_and_again(network, server, 20)
+
+
+@pytest.mark.parametrize("times", [4, pytest.param(14, marks=pytest.mark.long)])
+def test_one_that_stood_still_with_the_machine_does_not_hang(server: Special, times: int) -> None:
+    """Supervisor and knockd are stopped together, as when a virtual machine is moved or a cgroup frozen."""
+    knockd = server.knockd_pid()
+    family = (server.server.pid, knockd)
+    chance = random.Random(9)
+    for number in range(times):
+        time.sleep(1.2 + chance.random())  # somewhere between two signs of life
+        for pid in family:
+            os.kill(pid, signal.SIGSTOP)
+        time.sleep(2.15 + 0.56 * number / (times - 1))
+        for pid in family:
+            os.kill(pid, signal.SIGCONT)
+        time.sleep(1.0)
+        assert server.knockd_pid() == knockd
+    assert not server.server.events("worker-crashed")
+    assert not server.server.events("gate-shut")
 
 
 @pytest.mark.alone

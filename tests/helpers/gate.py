@@ -127,6 +127,15 @@ def gets_in(host: Host, address: str, port: int = TUNNEL_PORT) -> bool:
     return True
 
 
+def reaches(host: Host, address: str) -> bool:
+    """Whether the tunnel port of ``address`` answers, asked in a hurry."""
+    try:
+        connect(host, address, timeout=0.1).close()
+    except (TimeoutError, ConnectionError):
+        return False
+    return True
+
+
 def tcp_packet(source: str, target: str, port: int, flags: int, source_port: int = 40_000) -> bytes:
     """A TCP header without data, for a raw socket (IPv6: the kernel fills in the checksum)."""
     head = struct.pack("!HHIIBBHHH", source_port, port, 1, 1 if flags & ACK else 0, 5 << 4, flags, 1_024, 0, 0)
