@@ -15,7 +15,7 @@ from typing import Protocol
 from hyperion.errors import HyperionError
 
 #: A call takes milliseconds. After so many seconds nobody new is let in until it comes back: as long as a knockd may be
-#: silent (``supervisor.kind.KNOCKD_SILENCE``), because the table is as little guarded.
+#: silent (``supervisor.kind.KNOCKD_SILENCE`` and a second chance), because the table is as little guarded.
 OVERDUE_SECONDS = 3.0
 #: After so many seconds it will not come back.
 HANG_SECONDS = 60.0

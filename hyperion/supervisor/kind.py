@@ -23,9 +23,10 @@ HELPER_LONG_LIFE = 1.5
 #: A helper that was ready and then crashed is started again after so many seconds at most: while the one knockd is
 #: away, nobody gets in, and while tund is, no fake address answers.
 HELPER_LONGEST_WAIT = 0.5
-#: A knockd that was ready and then says nothing for so long, seconds, is killed: three signs of life. Its loop never
-#: waits for nftables, so a slow firewall is no silence. Until then somebody may flush the table, and nobody mends it.
-KNOCKD_SILENCE = 3.0
+#: A knockd that was ready and then says nothing for so long, seconds, and for ``member.SECOND_CHANCE`` more, is killed:
+#: three signs of life. Its loop never waits for nftables, so a slow firewall is no silence. Until then somebody may
+#: flush the table, and nobody mends it.
+KNOCKD_SILENCE = 2.5
 
 
 @dataclass(frozen=True, slots=True)

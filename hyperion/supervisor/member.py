@@ -5,6 +5,7 @@ the other members, and the rules of restarting (``restart``).
 """
 
 import asyncio
+import contextlib
 import socket
 import time
 from collections.abc import Callable
@@ -19,9 +20,9 @@ from hyperion.supervisor.process import Launcher, Process
 from hyperion.supervisor.restart import GiveUp, RestartPolicy
 from hyperion.supervisor.spec import Spec, Timing
 
-#: If our own loop comes so much too late to see that a child was silent, seconds, the silence was ours: we were
-#: stopped, or starved, and what the child said meanwhile is still to be read.
-OWN_LATENESS = 0.5
+#: Seconds that a child has once more after its silence, before it is judged. Maybe it was we who were stopped, or
+#: starved, and what it said is still to be read; or the whole machine stood still, and it is about to speak.
+SECOND_CHANCE = 1.0
 
 Report = Callable[["Member", Message], None]
 
@@ -165,7 +166,7 @@ class Member:
                 self._heard_at = _now()
                 self._note(message, life)
         except TimeoutError:
-            life.cause = f"it was silent for {self._patience():g} s"
+            life.cause = f"it was silent for {self._patience() + SECOND_CHANCE:g} s"
         except ChannelError as error:
             life.cause = str(error)
         if self._process is not None:
@@ -173,14 +174,11 @@ class Member:
 
     async def _receive(self, channel: Channel[Message]) -> Message | None:
         """Raises ``TimeoutError`` after a silence that was the child's."""
-        while True:
-            deadline = _now() + self._patience()
-            try:
-                async with asyncio.timeout_at(deadline):
-                    return await channel.receive()
-            except TimeoutError:
-                if _now() - deadline < OWN_LATENESS:
-                    raise
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._patience()):
+                return await channel.receive()
+        async with asyncio.timeout(SECOND_CHANCE):
+            return await channel.receive()
 
     def _patience(self) -> float:
         """The longest silence, seconds."""

@@ -13,7 +13,7 @@ class Timing:
     """How patient the supervisor is, seconds. Tests are in more of a hurry."""
 
     #: A child that says nothing for so long is stuck: four heartbeats. Also the time it has to become ready. Of one
-    #: that is ready its kind may ask for more (``Kind.silence``).
+    #: that is ready its kind may ask for more (``Kind.silence``). It is judged ``member.SECOND_CHANCE`` later.
     silence: float = 20.0
     #: A running child heard of within three heartbeats is in good health.
     freshness: float = 15.0

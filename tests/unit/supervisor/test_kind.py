@@ -6,6 +6,7 @@ from hyperion.proto.admins import Roster
 from hyperion.proto.control import ClientWorkerConfig, LogSettings, ServerWorkerConfig, Stop, TunnelState
 from hyperion.proto.control_knockd import KNOCKD_PULSE_SECONDS
 from hyperion.supervisor.kind import HELPER_LONG_LIFE, HELPER_LONGEST_WAIT, KNOCKD, TUND, WORKER
+from hyperion.supervisor.member import SECOND_CHANCE
 from hyperion.supervisor.restart import LONG_LIFE, LONGEST_WAIT
 
 SERVER = ServerWorkerConfig("0", b"s" * 32, b"p" * 32, Roster(), 3.0, "here", LogSettings())
@@ -36,6 +37,8 @@ def test_only_the_clients_workers_speak_of_tunnels() -> None:
 
 
 def test_a_knockd_that_hangs_is_noticed_within_a_few_seconds() -> None:
-    assert KNOCKD.silence == 3 * KNOCKD_PULSE_SECONDS
+    assert KNOCKD.silence is not None
+    # Three signs of life, and the last may come late.
+    assert 3 * KNOCKD_PULSE_SECONDS < KNOCKD.silence + SECOND_CHANCE < 4 * KNOCKD_PULSE_SECONDS
     assert KNOCKD.silence + KNOCKD_PULSE_SECONDS <= 4
     assert WORKER.silence is TUND.silence is None

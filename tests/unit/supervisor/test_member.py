@@ -166,7 +166,7 @@ async def test_the_silence_of_its_kind_counts_once_it_is_ready(launcher: Launche
     kind = dataclasses.replace(WORKER, silence=0.001)
     place = Place(launcher, "stuck", kind=kind)
     await place.ready()
-    await until(lambda: ("HYP4002E", "it was silent for 0.001 s") in logged)
+    await until(lambda: ("HYP4002E", "it was silent for 1.001 s") in logged)
     place.member.kill()
     await asyncio.wait_for(place.task, 20)
 
@@ -180,6 +180,27 @@ async def test_the_time_in_which_we_were_stopped_is_not_the_child_s_silence(laun
         place.heard.get_nowait()
     assert isinstance(await asyncio.wait_for(place.heard.get(), 20), Heartbeat)
     assert logged == [("HYP4001I", None)]
+    place.member.kill()
+    await asyncio.wait_for(place.task, 20)
+
+
+@pytest.mark.parametrize("late", [False, True])
+async def test_one_that_hangs_is_found_out_also_by_a_supervisor_that_is_always_late(
+    launcher: Launcher, logged: Logged, late: bool
+) -> None:
+    place = Place(launcher, "stuck", kind=dataclasses.replace(WORKER, silence=0.2))
+    await place.ready()
+
+    async def lag() -> None:
+        while True:
+            time.sleep(0.6)  # noqa: ASYNC251 (just this: the loop stands still)
+            await asyncio.sleep(0.01)
+
+    lagging = asyncio.create_task(lag() if late else asyncio.sleep(0))
+    began = time.monotonic()
+    await until(lambda: ("HYP4002E", "it was silent for 1.2 s") in logged)
+    assert time.monotonic() - began < 1.2 + 2 * 0.7 + 1.0
+    lagging.cancel()
     place.member.kill()
     await asyncio.wait_for(place.task, 20)
 
