@@ -226,10 +226,14 @@ class Product:
 
 
 def worker_pid(running: Program, name: str) -> int:
-    """Of the latest worker of this name that a supervisor told of."""
-    started = [each for each in running.wait_events("worker-started") if each["hyperion"]["worker"]["id"] == name]
-    pid: int = started[-1]["process"]["pid"]
-    return pid
+    """Of the latest worker of this name that a supervisor told of; waits for the first one."""
+    told = 0
+    while True:
+        events = running.wait_events("worker-started", told + 1)
+        pids: list[int] = [each["process"]["pid"] for each in events if each["hyperion"]["worker"]["id"] == name]
+        if pids:
+            return pids[-1]
+        told = len(events)
 
 
 __all__ = ["PATIENCE", "WORKERS", "Client", "Entry", "Key", "Product", "Server", "worker_pid"]

@@ -74,17 +74,18 @@ def test_a_stalled_stream_stops_no_other(target: Target) -> None:
         assert client.session.mux.violations == []
 
 
-def test_2000_streams_opened_and_reset_leak_nothing(target: Target) -> None:
+def test_1000_streams_opened_and_reset_leak_nothing(target: Target) -> None:
+    """As many as a peer may reset in a second before they are answered."""
     worker, _, echo_port = target
     descriptors = f"/proc/{worker.process.pid}/fd"
     before = len(os.listdir(descriptors))
     with connect(target) as client:
-        for number in range(2_000):
+        for number in range(1_000):
             stream_id = 2 * number + 1
             client.session.send_raw_frame(DATA, SYN, stream_id, 2, echo_port.to_bytes(2, "big"))
             client.session.send_raw_frame(DATA, RST, stream_id, 0)
         client.session.ping(1)
-        client.session.mux._next_id = 5_001
+        client.session.mux._next_id = 3_001
         assert client.session.mux.go_away is None
         stream = client.open(echo_port)
         stream.write(b"alive")
