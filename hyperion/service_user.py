@@ -92,7 +92,7 @@ def find_service_user(
     if user is None:
         return replace(_of_uid(0), warning=f"root serves, without root's rights: {advice}")
     if (hindrance := hindrance_of(user, places)) is not None:
-        advice = advice if owner == 0 else f"{hindrance.help}, or choose a user with --user"
+        advice = f"{hindrance.help}, and {advice}" if owner == 0 else f"{hindrance.help}, or choose a user with --user"
         why = f"{user.name} {hindrance.why}"
         return replace(_of_uid(0), warning=f"root serves, without root's rights, because {why}: {advice}")
     if owner != 0:

@@ -164,7 +164,8 @@ def test_a_user_who_cannot_run_the_program(config: Path, owned_by: Owner, monkey
     user = find_service_user(None, "no-such-user", config)
     assert user is not None
     assert (user.name, user.uid) == ("root", 0)
-    assert "root serves, without root's rights, because uid 60800 cannot run it: useradd" in str(user.warning)
+    why = "root serves, without root's rights, because uid 60800 cannot run it: install it, and useradd"
+    assert why in str(user.warning)
     owned_by(NOBODY.pw_uid)
     user = find_service_user(None, "daemon", config, owner_first=True)
     assert user is not None
