@@ -9,9 +9,11 @@ import pytest
 
 from hyperion.firewall.nft_library import NftLibrary
 from hyperion.firewall.nft_program import NftProgram
-from tests.helpers.gate import Inside, inside
+from tests.helpers.gate import Inside, inside, service
+from tests.helpers.gated import ECHO_PORT
 from tests.helpers.netns import Host, Topology, topology
 from tests.helpers.openssh import OpenSsh, openssh
+from tests.helpers.special import Special
 from tests.helpers.transparent import namespace
 from tests.helpers.trials import no_trial_left
 
@@ -31,6 +33,15 @@ def network() -> Iterator[Topology]:
     """Admin, server and attacker around a router."""
     with topology() as made:
         yield made
+
+
+@pytest.fixture
+def server(network: Topology, tmp_path: Path) -> Iterator[Special]:
+    """A whole server behind its gate, and a service on it."""
+    with service(network.server, ECHO_PORT), Special(network, tmp_path) as made:
+        made.wait_ready()
+        yield made
+    network.server.run("nft", "flush", "ruleset")
 
 
 @pytest.fixture

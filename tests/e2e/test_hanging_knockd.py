@@ -5,14 +5,12 @@ import os
 import random
 import signal
 import time
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from tests.helpers.flood import Flood
-from tests.helpers.gate import reaches, service
-from tests.helpers.gated import ECHO_PORT, Transfer
+from tests.helpers.gate import reaches
+from tests.helpers.gated import Transfer
 from tests.helpers.knockd_process import load_table
 from tests.helpers.netns import Topology
 from tests.helpers.special import Special
@@ -21,14 +19,6 @@ pytestmark = [pytest.mark.root, pytest.mark.needs("ip", "nft"), pytest.mark.time
 
 #: From the moment in which knockd begins to hang to that in which nobody new gets in, whoever flushes its table.
 MAX_HANG_SECONDS = 4.0
-
-
-@pytest.fixture
-def server(network: Topology, tmp_path: Path) -> Iterator[Special]:
-    with service(network.server, ECHO_PORT), Special(network, tmp_path) as made:
-        made.wait_ready()
-        yield made
-    network.server.run("nft", "flush", "ruleset")
 
 
 def hang_again_and_again(network: Topology, server: Special, times: int) -> None:

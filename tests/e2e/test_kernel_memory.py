@@ -2,13 +2,12 @@
 
 import os
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.helpers.gate import gets_in, reaches, service
-from tests.helpers.gated import ECHO_PORT, Transfer
+from tests.helpers.gate import gets_in, reaches
+from tests.helpers.gated import Transfer
 from tests.helpers.knockd_process import load_table
 from tests.helpers.netns import Topology
 from tests.helpers.special import Special
@@ -17,14 +16,6 @@ pytestmark = [pytest.mark.root, pytest.mark.needs("ip", "nft", "sysctl"), pytest
 
 #: Bytes of such memory for each socket; since Linux 6.8 each network namespace has a limit of its own.
 OPTMEM = Path("/proc/sys/net/core/optmem_max")
-
-
-@pytest.fixture
-def server(network: Topology, tmp_path: Path) -> Iterator[Special]:
-    with service(network.server, ECHO_PORT), Special(network, tmp_path) as made:
-        made.wait_ready()
-        yield made
-    network.server.run("nft", "flush", "ruleset")
 
 
 @pytest.mark.parametrize("memory", [330, 64], ids=["none-for-knockd", "none-for-the-supervisor-either"])
