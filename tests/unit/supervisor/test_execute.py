@@ -1,7 +1,6 @@
 """Real programs, executed."""
 
 import asyncio
-import errno
 import json
 import os
 import signal
@@ -16,6 +15,7 @@ from hyperion.capabilities import NONE, Capability
 from hyperion.channel import Channel
 from hyperion.proto.control_knockd import Admitted, KnockdConfig, KnockdToSupervisor, Ready, Stop
 from hyperion.supervisor.execute import ENVIRONMENT, ExecutedProcess, execute
+from tests.helpers.unwatched import refuse_to_watch
 
 pytestmark = [pytest.mark.both_loops, pytest.mark.skipif(sys.platform != "linux", reason="needs Linux")]
 
@@ -83,13 +83,7 @@ async def test_closing_ends_it() -> None:
 
 
 async def test_one_that_cannot_be_watched_does_not_stay(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[int] = []
-
-    def refuse(pid: int) -> int:
-        seen.append(pid)
-        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
-
-    monkeypatch.setattr(os, "pidfd_open", refuse)
+    seen = refuse_to_watch(monkeypatch)
     ours, theirs = socket.socketpair()
     with ours, theirs, pytest.raises(OSError, match="Too many open files"):
         execute("tests.helpers.fake_helper", theirs, NONE)

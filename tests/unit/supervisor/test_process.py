@@ -1,5 +1,4 @@
 import asyncio
-import errno
 import os
 import signal
 import socket
@@ -12,6 +11,7 @@ import pytest
 
 from hyperion.supervisor import process
 from hyperion.supervisor.process import ChildProcess, Launcher
+from tests.helpers.unwatched import refuse_to_watch
 
 ENTRIES = "tests.helpers.fake_worker"
 
@@ -66,13 +66,7 @@ async def test_waiting_can_be_given_up_and_taken_up_again(launcher: Launcher) ->
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs Linux")
 async def test_one_that_cannot_be_watched_does_not_stay(launcher: Launcher, monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[int] = []
-
-    def refuse(pid: int) -> int:
-        seen.append(pid)
-        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
-
-    monkeypatch.setattr(os, "pidfd_open", refuse)
+    seen = refuse_to_watch(monkeypatch)
     ours, theirs = socket.socketpair()
     with ours, theirs, pytest.raises(OSError, match="Too many open files"):
         launcher.launch(f"{ENTRIES}:never_ready", "hyp-test", theirs, [])
