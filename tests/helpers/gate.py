@@ -128,11 +128,14 @@ def gets_in(host: Host, address: str, port: int = TUNNEL_PORT) -> bool:
 
 
 def reaches(host: Host, address: str) -> bool:
-    """Whether the tunnel port of ``address`` answers, asked in a hurry."""
+    """Whether the tunnel port of ``address`` answers, asked in a hurry, as often as one likes: the connection is reset,
+    as one that ends politely keeps its source port for a minute."""
     try:
-        connect(host, address, timeout=0.1).close()
+        client = connect(host, address, timeout=0.1)
     except (TimeoutError, ConnectionError):
         return False
+    with client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     return True
 
 

@@ -98,6 +98,11 @@ class Program:
         """All events of this action, once there are ``count``."""
         return self._wait(lambda: self.events(action), count, timeout)
 
+    def has_events(self, action: str, count: int, within: float) -> bool:
+        """Whether there are so many by now, or soon: for who does something else in between."""
+        with self._news:
+            return self._news.wait_for(lambda: len(self.events(action)) >= count, within)
+
     def wait_for(self, condition: Callable[[], bool], timeout: float = PATIENCE) -> None:
         """Until ``condition`` holds; asked again after each line."""
         self._wait(lambda: [True] if condition() else [], 1, timeout)
