@@ -12,6 +12,7 @@ Knows that layout and the call (``hyperion.proto.handover``). Refuses to know wh
 import contextlib
 import os
 import socket
+import struct
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -25,6 +26,9 @@ AVAILABLE = hasattr(socket, "AF_UNIX") and hasattr(socket, "send_fds")
 PREFIX = "streams-"
 INDEX = "index"
 LOCK = "lock"
+
+#: ``struct timeval``: seconds and microseconds.
+_TIMEVAL = struct.Struct("ll")
 
 #: Longest index that is read, bytes: more servers than anybody has.
 MAX_INDEX_BYTES = 1024 * 1024
@@ -90,13 +94,16 @@ def fold(name: str) -> str:
     return name.casefold().removesuffix(".").removesuffix(SUFFIX)
 
 
-def call(meeting: Meeting, port: int, local: socket.socket, preamble: bytes = b"") -> socket.socket:
+def call(meeting: Meeting, port: int, local: socket.socket, preamble: bytes = b"", *, patience: float) -> socket.socket:
     """Asks for a stream to ``port`` and hands ``local`` over; on the socket returned come answer and ending.
 
-    Blocks for microseconds. Raises ``OSError`` where nobody listens.
+    Blocks for microseconds; where the kernel already holds as many callers as it takes, because their worker hangs, for
+    ``patience`` seconds at most. With 0 never, and the socket returned does not block either. Raises
+    ``BlockingIOError`` then, and another ``OSError`` where nobody listens.
     """
     control = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
+        _be_patient(control, patience)
         with short(meeting.path) as path:
             control.connect(path)
         ask(control, port, local, preamble)
@@ -109,3 +116,12 @@ def call(meeting: Meeting, port: int, local: socket.socket, preamble: bytes = b"
 def ask(control: socket.socket, port: int, local: socket.socket, preamble: bytes = b"") -> None:
     """The request of a call. Raises ``OSError`` if nobody is there any more."""
     socket.send_fds(control, [encode_handover(port, preamble)], [local.fileno()])
+
+
+def _be_patient(control: socket.socket, seconds: float) -> None:
+    """The kernel's own deadline (unix(7)): with one of Python's, a full queue is an error at once."""
+    if seconds == 0:
+        control.setblocking(False)
+        return
+    whole = int(seconds)
+    control.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _TIMEVAL.pack(whole, int((seconds - whole) * 1_000_000)))

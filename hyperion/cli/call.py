@@ -4,10 +4,11 @@ Knows the answers of ``hyperion.proto.handover`` and what each means to a person
 worker it is: that of a running client, or the one in this process. Imports little: ssh waits for it.
 """
 
+import contextlib
 import os
 import socket
 
-from hyperion.cli.stdio import STDOUT, End, bridge
+from hyperion.cli.stdio import STDERR, STDOUT, End, bridge
 from hyperion.errors import (
     EXIT_BROKEN_PIPE,
     CannotCreateError,
@@ -22,12 +23,23 @@ from hyperion.errors import (
 from hyperion.proto.handover import KNOCK_UNANSWERED, MAX_REASON_BYTES, Answer, Ending, decode_answer
 from hyperion.rendezvous import Meeting, call
 
+#: Seconds to wait for a place in the queue of a worker, which has 1,024: it hangs, or is about to take them all.
+CALL_SECONDS = 5.0
+#: Seconds for the answer until the caller is told that it is waited for.
+WORD_SECONDS = 3.0
+#: Seconds for the answer in all. A worker waits 10 for a tunnel and 10 for the server; one that hangs is replaced after
+#: 21, and the next one takes over who waits.
+ANSWER_SECONDS = 45.0
+
 
 def place_call(meeting: Meeting, port: int) -> tuple[socket.socket, socket.socket]:
-    """The control connection and the stream. Raises ``OSError`` if nobody is there."""
+    """The control connection and the stream. Raises ``OSError`` if nobody is there, ``TemporaryError`` if it hangs."""
     ours, theirs = socket.socketpair()
     try:
-        control = call(meeting, port, theirs)
+        control = call(meeting, port, theirs, patience=CALL_SECONDS)
+    except BlockingIOError:
+        ours.close()
+        raise _hangs(meeting.name) from None
     except BaseException:
         ours.close()
         raise
@@ -78,10 +90,28 @@ def pass_on(control: socket.socket, stream: socket.socket, server: str, port: in
 
 
 def _await_answer(control: socket.socket, server: str, port: int) -> None:
-    said = _hear(control)
+    said = _hear_within(control, WORD_SECONDS)
+    if said is None:
+        _say_on_stderr(f"hyperion-client: still waiting for {server}:{port}\n")
+        said = _hear_within(control, ANSWER_SECONDS - WORD_SECONDS)
+    if said is None:
+        raise _hangs(server)
     answer = decode_answer(said[0]) if said else None
     if answer is not Answer.OK:
         raise explain(answer, _reason(control), server, port)
+
+
+def _hangs(server: str) -> TemporaryError:
+    return TemporaryError(
+        f"the client's worker for {server} does not answer",
+        hint="it is replaced by itself within half a minute; hyperion-client status shows it",
+    )
+
+
+def _say_on_stderr(text: str) -> None:
+    """Whoever closed it need not hear."""
+    with contextlib.suppress(OSError):
+        os.write(STDERR, text.encode())
 
 
 def explain(answer: Answer | None, reason: str, server: str, port: int) -> HyperionError:
@@ -112,6 +142,19 @@ def _hear(control: socket.socket) -> bytes:
         return control.recv(1)
     except OSError:
         return b""
+
+
+def _hear_within(control: socket.socket, seconds: float) -> bytes | None:
+    """As ``_hear``; ``None`` if nothing came in that time."""
+    control.settimeout(seconds)
+    try:
+        return control.recv(1)
+    except TimeoutError:
+        return None
+    except OSError:
+        return b""
+    finally:
+        control.settimeout(None)
 
 
 def _reason(control: socket.socket) -> str:

@@ -17,6 +17,7 @@ READ_BYTES = 256 * 1024
 
 STDIN = 0
 STDOUT = 1
+STDERR = 2
 
 
 class End(enum.Enum):
@@ -30,7 +31,7 @@ class End(enum.Enum):
 def open_missing() -> None:
     """Standard descriptors that somebody closed are opened on nothing: else a socket would get such a number, and be
     read as if it were the input."""
-    for descriptor in (STDIN, STDOUT, 2):
+    for descriptor in (STDIN, STDOUT, STDERR):
         try:
             os.fstat(descriptor)
         except OSError:

@@ -93,11 +93,11 @@ class SocksClient:
         await self._refuse(REPLIES[answer])
 
     async def _ask(self, meeting: Meeting, port: int) -> Answer | None:
-        """``None`` if there is no worker, or it died."""
+        """``None`` if there is no worker, it died, or it hangs."""
         loop = asyncio.get_running_loop()
         try:
-            with call(meeting, port, self._sock, encode_reply(Reply.SUCCEEDED)) as control:
-                control.setblocking(False)
+            # Without patience: a worker that hangs must not hold up the clients of all others.
+            with call(meeting, port, self._sock, encode_reply(Reply.SUCCEEDED), patience=0) as control:
                 async with asyncio.timeout(ANSWER_TIMEOUT):
                     said = await loop.sock_recv(control, 1)
         except OSError:  # TimeoutError is one

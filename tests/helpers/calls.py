@@ -39,7 +39,7 @@ class CalledRig(Rig):
         """A caller with one end of a pair of Unix sockets."""
         ours, theirs = socket.socketpair()
         try:
-            control = call(self.meeting, port, theirs, preamble)
+            control = call(self.meeting, port, theirs, preamble, patience=WAIT_SECONDS)
         except OSError:
             ours.close()
             raise
@@ -93,12 +93,12 @@ class Call:
             writer.close()
 
 
-def bind(path: Path) -> socket.socket:
+def bind(path: Path, backlog: int = 64) -> socket.socket:
     """A listening socket at a path of any length."""
     sock = socket.socket(socket.AF_UNIX)
     with short(str(path)) as name:
         sock.bind(name)
-    sock.listen(64)
+    sock.listen(backlog)
     return sock
 
 

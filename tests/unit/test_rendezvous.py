@@ -23,6 +23,7 @@ from hyperion.rendezvous import (
     render_index,
 )
 from hyperion.socket_path import MAX_PATH_BYTES, short
+from tests.helpers.calls import bind
 
 WEB = Meeting("Web1", "/run/x/0", ("10.99.0.10", "192.0.2.1"))
 DB = Meeting("db1", "/run/x/1", ("10.99.0.11",))
@@ -107,7 +108,7 @@ def test_a_call_reaches_its_worker_however_long_the_path(tmp_path: Path, depth: 
         assert path.is_socket()
         listener.listen()
         ours, theirs = socket.socketpair()
-        with ours, theirs, call(Meeting("web1", str(path)), 22, theirs, b"x"):
+        with ours, theirs, call(Meeting("web1", str(path)), 22, theirs, b"x", patience=5):
             accepted, _ = listener.accept()
             data, descriptors, _, _ = socket.recv_fds(accepted, 100, 4)
             assert data == encode_handover(22, b"x")
@@ -120,5 +121,18 @@ def test_nobody_there(tmp_path: Path) -> None:
     before = len(os.listdir("/proc/self/fd"))
     ours, theirs = socket.socketpair()
     with ours, theirs, pytest.raises(FileNotFoundError):
-        call(Meeting("web1", str(tmp_path / "0")), 22, theirs)
+        call(Meeting("web1", str(tmp_path / "0")), 22, theirs, patience=5)
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("patience", [0.0, 0.05])
+def test_nobody_waits_for_ever_at_a_door_that_is_full(tmp_path: Path, patience: float) -> None:
+    """A worker that hangs accepts nobody, and the kernel holds no more callers for it."""
+    meeting = Meeting("web1", str(tmp_path / "0"))
+    before = len(os.listdir("/proc/self/fd"))
+    with bind(tmp_path / "0", backlog=0):
+        ours, theirs = socket.socketpair()
+        with ours, theirs, call(meeting, 22, theirs, patience=patience), pytest.raises(BlockingIOError):
+            call(meeting, 22, theirs, patience=patience)
     assert len(os.listdir("/proc/self/fd")) == before

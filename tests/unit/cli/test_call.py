@@ -3,6 +3,8 @@
 import errno
 import os
 import socket
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -10,10 +12,10 @@ import pytest
 from hyperion.cli import call as module
 from hyperion.cli.call import converse, explain, pass_on, place_call
 from hyperion.cli.stdio import End
-from hyperion.errors import EXIT_BROKEN_PIPE, CannotCreateError, HyperionError, UsageError
+from hyperion.errors import EXIT_BROKEN_PIPE, CannotCreateError, HyperionError, TemporaryError, UsageError
 from hyperion.proto.handover import MAX_REASON_BYTES, Answer, Ending
 from hyperion.rendezvous import Meeting
-from tests.helpers.calls import bind
+from tests.helpers.calls import bind, reach
 
 
 def talk(monkeypatch: pytest.MonkeyPatch, said: bytes, end: End = End.FINISHED) -> int:
@@ -49,6 +51,51 @@ def test_no_stream(monkeypatch: pytest.MonkeyPatch, said: bytes, code: int, word
 
 
 OK = bytes((Answer.OK,))
+
+
+@pytest.mark.timeout(20)
+def test_a_silent_worker_is_not_waited_for_without_a_word(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(module, "WORD_SECONDS", 0.05)
+    monkeypatch.setattr(module, "ANSWER_SECONDS", 0.1)
+    control, worker = socket.socketpair()
+    with worker, pytest.raises(TemporaryError, match="the client's worker for web1 does not answer") as caught:
+        converse(control, socket.socket(), "web1", 22)
+    assert caught.value.hint is not None
+    assert "hyperion-client status" in caught.value.hint
+    assert capfd.readouterr().err == "hyperion-client: still waiting for web1:22\n"
+
+
+@pytest.mark.timeout(20)
+def test_a_late_answer_is_an_answer(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(module, "WORD_SECONDS", 0.05)
+    monkeypatch.setattr(module, "bridge", lambda stream: End.FINISHED)
+    control, worker = socket.socketpair()
+
+    def answer_late() -> None:
+        while not capfd.readouterr().err:
+            time.sleep(0.005)
+        worker.sendall(OK)
+        time.sleep(0.1)  # longer than the first patience: the ending has no deadline
+        worker.sendall(bytes((Ending.CLEAN,)))
+
+    late = threading.Thread(target=answer_late)
+    late.start()
+    with worker:
+        assert converse(control, socket.socket(), "web1", 22) == 0
+        late.join()
+
+
+@pytest.mark.timeout(20)
+def test_a_worker_with_too_many_callers_is_said_to_hang(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(module, "CALL_SECONDS", 0.05)
+    with (
+        bind(tmp_path / "0", backlog=0),
+        reach(tmp_path / "0"),
+        pytest.raises(TemporaryError, match="the client's worker for web1 does not answer"),
+    ):
+        place_call(Meeting("web1", str(tmp_path / "0")), 22)
 
 
 def test_a_clean_end(monkeypatch: pytest.MonkeyPatch) -> None:

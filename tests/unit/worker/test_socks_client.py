@@ -16,7 +16,7 @@ from hyperion.proto.socks import Reply
 from hyperion.worker import socks_client
 from hyperion.worker.deadlines import Deadlines
 from hyperion.worker.socks import SocksWorker
-from tests.helpers.calls import CalledRig, bind
+from tests.helpers.calls import CalledRig, bind, reach
 from tests.helpers.rig import Events, echo, listen, noise, port_of, reset, service, until
 from tests.helpers.socks import dial, exactly, to_the_end
 from tests.peer.services import closed_port
@@ -145,6 +145,17 @@ async def test_a_worker_that_is_gone(events: Events, tmp_path: Path, death: str)
             assert events.reasons(SOCKS_REFUSED) == ["worker-gone"]
         if death != "was never there":
             await dying
+
+
+async def test_a_worker_that_hangs_holds_up_nobody_else(events: Events, tmp_path: Path) -> None:
+    """The kernel holds no more callers for it: the next one must be told so, and not stop this process."""
+    path = tmp_path / "s"
+    with bind(path, backlog=0), reach(path):
+        async with proxy(path) as address:
+            sock, code = await blocking_dial(address, "web1", 22)
+            assert code == Reply.GENERAL_FAILURE
+            sock.close()
+            assert events.reasons(SOCKS_REFUSED) == ["worker-gone"]
 
 
 async def test_a_broken_tunnel_resets_the_client(events: Events, tmp_path: Path) -> None:

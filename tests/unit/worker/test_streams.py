@@ -12,7 +12,19 @@ from hyperion.proto.handover import Answer, Ending, encode_handover
 from hyperion.rendezvous import call
 from hyperion.worker.deadlines import Deadlines
 from tests.helpers.calls import Call, CalledRig, reach
-from tests.helpers.rig import Events, Stream, digest, echo, ending, hang_up, noise, send_all, service, until
+from tests.helpers.rig import (
+    WAIT_SECONDS,
+    Events,
+    Stream,
+    digest,
+    echo,
+    ending,
+    hang_up,
+    noise,
+    send_all,
+    service,
+    until,
+)
 from tests.peer.services import closed_port
 
 pytestmark = [
@@ -64,7 +76,7 @@ async def test_the_preamble_comes_first_and_the_child_may_leave(events: Events, 
     async with service(echo) as port, CalledRig(path, port) as rig:
         (reader, writer), accepted = await tcp_pair()
         with accepted:
-            control = call(rig.meeting, port, accepted, b"reply")
+            control = call(rig.meeting, port, accepted, b"reply", patience=WAIT_SECONDS)
         control.setblocking(False)
         assert await asyncio.get_running_loop().sock_recv(control, 10) == bytes((Answer.OK,))
         control.close()
@@ -127,7 +139,7 @@ async def test_a_broken_tunnel_resets_a_tcp_connection(events: Events, path: Pat
         assert rig.link is not None
         (reader, writer), accepted = await tcp_pair()
         with accepted:
-            control = call(rig.meeting, port, accepted)
+            control = call(rig.meeting, port, accepted, patience=WAIT_SECONDS)
         made = Call(*await asyncio.open_unix_connection(sock=control), writer)  # type: ignore[arg-type]
         assert (await made.control.readexactly(1))[0] == Answer.OK
         rig.link.cut()
