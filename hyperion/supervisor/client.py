@@ -22,8 +22,9 @@ from hyperion.proto.operator import ClientAnswer, ForwardLine, TransparentLine
 from hyperion.service_user import ServiceUser
 from hyperion.supervisor.crew import Crew
 from hyperion.supervisor.desk import Desk, DeskPlace, closing, served
-from hyperion.supervisor.forwards import BoundForward, bind_forwards
+from hyperion.supervisor.forwards import BoundForward
 from hyperion.supervisor.kind import HOSTS_KEEPER, TUND
+from hyperion.supervisor.local_addresses import LocalAddresses
 from hyperion.supervisor.marker import Marker
 from hyperion.supervisor.notify import Notifier
 from hyperion.supervisor.plan import Plan
@@ -31,8 +32,7 @@ from hyperion.supervisor.process import MAX_LISTENERS
 from hyperion.supervisor.reading import read_again
 from hyperion.supervisor.service import Callbacks, Service, open_crew
 from hyperion.supervisor.signals import orders
-from hyperion.supervisor.sockets import close_unused
-from hyperion.supervisor.socks import SOCKS_NAME, BoundSocks, bind_socks, socks_spec
+from hyperion.supervisor.socks import SOCKS_NAME, socks_spec
 from hyperion.supervisor.spec import Spec, Timing
 from hyperion.supervisor.status_client import Known, client_status
 from hyperion.supervisor.stream_sockets import StreamSockets, callers, open_streams
@@ -160,8 +160,7 @@ class Client:
         plan = None if options.transparent is None else options.transparent(config)
         self._config = config
         self._options = options
-        self._forwards = bind_forwards(config.forwards)
-        self._socks: list[BoundSocks] = []
+        self._local = LocalAddresses.bind(config)
         self._crew: Crew | None = None
         self._started_at = time.time()
         self._streams: StreamSockets | None = None
@@ -169,11 +168,10 @@ class Client:
         #: Marks the sockets of tunnels whose own packets the device would catch.
         self.marker = Marker(options.mark if plan is None else plan.mark)
         try:
-            self._socks = bind_socks(config.socks)
             options.settle(options.rights_needed)
             if options.runtime is not None:
                 self._streams = open_streams(options.runtime, required=bool(config.socks))
-            self._specs = self._make_specs(config, self._forwards, self._socks)
+            self._specs = self._make_specs(config, self._local)
             self._publish(config)
         except HyperionError:
             self.close()
@@ -196,13 +194,11 @@ class Client:
         """All workers are ready."""
         if self._options.announce is not None:
             self._options.announce(
-                [(forward.address, forward.entry.server, forward.entry.remote_port) for forward in self._forwards]
+                [(forward.address, forward.entry.server, forward.entry.remote_port) for forward in self._local.forwards]
             )
         if self._options.announce_socks is not None:
-            self._options.announce_socks([each.address for each in self._socks])
-        return {
-            "hyperion.listen": [forward.address for forward in self._forwards] + [each.address for each in self._socks]
-        }
+            self._options.announce_socks([each.address for each in self._local.socks])
+        return {"hyperion.listen": self._local.shown}
 
     async def reload(self) -> None:
         """Unchanged servers notice nothing; others are drained, started, or both. Raises ``HyperionError``: then all
@@ -215,21 +211,17 @@ class Client:
         if self._transparent is not None and transparent is not None:
             plan = await read_again(lambda: transparent(new))
             self._transparent.check(plan)
-        forwards = bind_forwards(new.forwards, self._forwards)
-        socks: list[BoundSocks] = []
+        local = await self._local.successor(new)
         try:
-            socks = bind_socks(new.socks, self._socks)
-            specs = self._make_specs(new, forwards, socks)
+            specs = self._make_specs(new, local)
         except HyperionError:
-            close_unused(forwards, self._forwards)
-            close_unused(socks, self._socks)
+            local.close(keep=self._local)
             raise
         changed = self._apply(specs)
         if self._transparent is not None and plan is not None:
             self._transparent.retarget(plan)
-        close_unused(self._forwards, forwards)
-        close_unused(self._socks, socks)
-        self._config, self._forwards, self._socks, self._specs = new, forwards, socks, specs
+        self._local.close(keep=local)
+        self._config, self._local, self._specs = new, local, specs
         try:
             self._publish(new)
         except HyperionError as error:  # the disk is full: everything else is in force, and cannot be taken back
@@ -246,7 +238,7 @@ class Client:
         crew, config = self._crew, self._config
         assert crew is not None
         forwards: dict[str, list[ForwardLine]] = {}
-        for forward in self._forwards:
+        for forward in self._local.forwards:
             line = ForwardLine(local=forward.address, remote_port=forward.entry.remote_port)
             forwards.setdefault(forward.entry.server, []).append(line)
         names = [server.name for server in config.servers]
@@ -259,7 +251,7 @@ class Client:
                 started_at=self._started_at,
                 log_path=self._options.log_path,
                 transparent=self._transparent_line(),
-                socks=[each.address for each in self._socks],
+                socks=[each.address for each in self._local.socks],
             )
         )
 
@@ -281,8 +273,7 @@ class Client:
     def close(self) -> None:
         """Stops listening."""
         self.marker.close()
-        close_unused(self._forwards, [])
-        close_unused(self._socks, [])
+        self._local.close()
         if self._streams is not None:
             self._streams.close()
 
@@ -314,14 +305,12 @@ class Client:
             spec = self._transparent.employ(spec)
         self._crew.add(spec)
 
-    def _make_specs(
-        self, config: ClientConfig, forwards: list[BoundForward], socks: list[BoundSocks]
-    ) -> dict[str, Spec]:
+    def _make_specs(self, config: ClientConfig, local: LocalAddresses) -> dict[str, Spec]:
         specs = {}
         streams = {} if self._streams is None else self._streams.prepare(server.name for server in config.servers)
         uids = callers(config.path) if streams else ()
         for server in config.servers:
-            mine = [forward for forward in forwards if forward.entry.server == server.name]
+            mine = [forward for forward in local.forwards if forward.entry.server == server.name]
             specs[server.name] = Spec(
                 name=server.name,
                 process_name=f"hyp-{server.name}",
@@ -333,11 +322,11 @@ class Client:
                     *([self.marker.desk(server.name)] if self.marker.is_needed else []),
                 ),
             )
-        if socks:
+        if local.socks:
             if self._streams is None:
                 raise ConfigError("SOCKS needs stream sockets, and this client runs without", hint="restart it")
             places = self._streams.meetings(stand_ins(config))
-            specs[SOCKS_NAME] = socks_spec(self._options.entry, socks, places, self._options.log)
+            specs[SOCKS_NAME] = socks_spec(self._options.entry, local.socks, places, self._options.log)
         return specs
 
 

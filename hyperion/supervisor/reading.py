@@ -17,13 +17,14 @@ MAX_READ_SECONDS = 60.0
 Config = TypeVar("Config")
 
 
-async def read_again(load: Callable[[], Config]) -> Config:
-    """What ``load()`` returns. Raises what it raises, and ``TemporaryError`` if it takes longer than 60 s."""
+async def read_again(load: Callable[[], Config], what: str = "the configuration could not be read") -> Config:
+    """What ``load()`` returns. Raises what it raises, and ``TemporaryError``, which says ``what``, if it takes longer
+    than 60 s."""
     try:
         async with asyncio.timeout(MAX_READ_SECONDS):
             return await in_thread(load, "reload")
     except TimeoutError:
         raise TemporaryError(
-            f"the configuration could not be read within {MAX_READ_SECONDS:g} s",
+            f"{what} within {MAX_READ_SECONDS:g} s",
             hint="is its file system there, and does the name service answer?",
         ) from None

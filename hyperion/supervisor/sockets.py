@@ -1,6 +1,7 @@
 """Sockets that the supervisor listens on for its children, and keeps: a child that dies takes no waiting client along.
 
-Knows addresses, options and what the kernel's refusals mean to a person. Refuses to know who accepts.
+Knows addresses, options and what the kernel's refusals mean to a person. Refuses to know who accepts, and
+how a name becomes an address (``resolve``).
 """
 
 import errno
@@ -10,8 +11,9 @@ from collections.abc import Iterable
 from typing import Final, Protocol
 
 from hyperion.config import Endpoint
-from hyperion.errors import CannotCreateError, ConfigError, HyperionError, RefusedError, TemporaryError
+from hyperion.errors import CannotCreateError, HyperionError, RefusedError
 from hyperion.socket_filter import DROP_ALL, attach
+from hyperion.supervisor.resolve import LookUp, resolve
 
 #: Connections the kernel may hold for one socket until they are accepted: a burst of clients after a restart fits.
 BACKLOG: Final = 1024
@@ -47,9 +49,9 @@ def listen_shared(endpoint: Endpoint, count: int, *, spread: bool = SPREADS, dea
     return sockets
 
 
-def listen(endpoint: Endpoint) -> socket.socket:
-    """One listening socket of its own. Raises ``HyperionError``."""
-    return _listen(endpoint, shared=False)
+def listen(endpoint: Endpoint, look_up: LookUp = resolve) -> socket.socket:
+    """One listening socket of its own. ``look_up`` tells the address. Raises ``HyperionError``."""
+    return _listen(endpoint, shared=False, look_up=look_up)
 
 
 def port_of(sock: socket.socket) -> int:
@@ -77,8 +79,8 @@ def close_unused(held: Iterable[Bound], used: Iterable[Bound]) -> None:
     close_all([each.sock for each in held if id(each.sock) not in kept])
 
 
-def _listen(endpoint: Endpoint, *, shared: bool, deaf: bool = False) -> socket.socket:
-    sock = _bind(endpoint, shared=shared)
+def _listen(endpoint: Endpoint, *, shared: bool, deaf: bool = False, look_up: LookUp = resolve) -> socket.socket:
+    sock = _bind(endpoint, shared=shared, look_up=look_up)
     try:
         if deaf:
             attach(sock, DROP_ALL)
@@ -89,8 +91,8 @@ def _listen(endpoint: Endpoint, *, shared: bool, deaf: bool = False) -> socket.s
     return sock
 
 
-def _bind(endpoint: Endpoint, *, shared: bool) -> socket.socket:
-    family, address = _resolve(endpoint)
+def _bind(endpoint: Endpoint, *, shared: bool, look_up: LookUp = resolve) -> socket.socket:
+    family, address = look_up(endpoint)
     try:
         sock = socket.socket(family, socket.SOCK_STREAM)
     except OSError as error:  # a kernel without IPv6
@@ -113,27 +115,6 @@ def _set_options(sock: socket.socket, endpoint: Endpoint, *, shared: bool) -> No
     if sock.family == socket.AF_INET6:
         # "[::]" is how people write "everywhere", IPv4 included. Any other IPv6 address is just that.
         sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0 if endpoint.host == "::" else 1)
-
-
-def _resolve(endpoint: Endpoint) -> tuple[socket.AddressFamily, tuple[str, int] | tuple[str, int, int, int]]:
-    """The one address a host name stands for: its first IPv4 address, else its first IPv6 address.
-
-    One, because a listener is one socket a worker; IPv4 first, because ``localhost`` means 127.0.0.1 to most programs.
-    """
-    try:
-        found = socket.getaddrinfo(
-            endpoint.host, endpoint.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE | socket.AI_NUMERICSERV
-        )
-    except socket.gaierror as error:
-        if error.errno == socket.EAI_AGAIN:
-            raise TemporaryError(f"cannot look up {endpoint.host} now", hint="is the name service up?") from error
-        raise ConfigError(f"no such host: {endpoint.host}", hint="give an IP address to listen on") from error
-    usable = [entry for entry in found if entry[0] in {socket.AF_INET, socket.AF_INET6}]
-    if not usable:
-        raise ConfigError(f"{endpoint.host} has no IP address", hint="give an IP address to listen on")
-    best = min(usable, key=lambda entry: entry[0] != socket.AF_INET)
-    address: tuple[str, int] | tuple[str, int, int, int] = best[4]  # type: ignore[assignment]
-    return best[0], address
 
 
 def explain(error: OSError, endpoint: Endpoint) -> HyperionError:

@@ -12,6 +12,7 @@ from hyperion.config.settings import SocksEntry
 from hyperion.errors import HyperionError
 from hyperion.proto.control import LogSettings, SocksConfig, StreamPlace
 from hyperion.rendezvous import Meeting
+from hyperion.supervisor.resolve import LookUp, resolve
 from hyperion.supervisor.sockets import close_all, listen, port_of
 from hyperion.supervisor.spec import Spec
 
@@ -31,27 +32,43 @@ class BoundSocks(NamedTuple):
         return str(Endpoint(self.entry.listen.host, port_of(self.sock)))
 
 
-def bind_socks(entries: Sequence[SocksEntry], held: Sequence[BoundSocks] = ()) -> list[BoundSocks]:
+def bind_socks(
+    entries: Sequence[SocksEntry], held: Sequence[BoundSocks] = (), look_up: LookUp = resolve
+) -> list[BoundSocks]:
     """A socket for each of ``entries``; from ``held`` where one listens there already.
 
     All or nothing. Raises ``HyperionError``.
     """
-    left = list(held)
     bound: list[BoundSocks] = []
     fresh: list[socket.socket] = []
     try:
-        for entry in entries:
-            kept = next((each for each in left if each.entry == entry), None)
-            if kept is None:
-                kept = BoundSocks(entry, listen(entry.listen))
-                fresh.append(kept.sock)
-            else:
-                left.remove(kept)
-            bound.append(kept)
+        for entry, kept in _choose(entries, held):
+            chosen = kept
+            if chosen is None:
+                chosen = BoundSocks(entry, listen(entry.listen, look_up))
+                fresh.append(chosen.sock)
+            bound.append(chosen)
     except HyperionError:
         close_all(fresh)
         raise
     return bound
+
+
+def unbound_socks(entries: Sequence[SocksEntry], held: Sequence[BoundSocks]) -> list[Endpoint]:
+    """Where ``bind_socks`` would have to listen anew."""
+    return [entry.listen for entry, kept in _choose(entries, held) if kept is None]
+
+
+def _choose(entries: Sequence[SocksEntry], held: Sequence[BoundSocks]) -> list[tuple[SocksEntry, BoundSocks | None]]:
+    """The one of ``held`` that each gets, if any, and none twice."""
+    left = list(held)
+    chosen: list[tuple[SocksEntry, BoundSocks | None]] = []
+    for entry in entries:
+        kept = next((each for each in left if each.entry == entry), None)
+        if kept is not None:
+            left.remove(kept)
+        chosen.append((entry, kept))
+    return chosen
 
 
 def socks_spec(entry: str, bound: Sequence[BoundSocks], servers: Iterable[Meeting], log: LogSettings) -> Spec:

@@ -2,11 +2,12 @@ import errno
 import json
 import os
 import socket
+import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import cast
+from typing import Any, cast
 
 import pytest
 
@@ -178,6 +179,25 @@ async def test_an_index_that_cannot_be_written_does_not_leave_a_reload_half_done
     assert client.status() == "0 of 1 servers up"
     await client.reload()  # with room again: nothing was left in between
     assert [each.name for each in meetings([str(tmp_path / "run")])] == ["web1"]
+    client.close()
+
+
+async def test_a_reload_looks_up_no_name_on_the_loop(config: ClientConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A name service that hangs must hang neither the children's supervisor nor its operators."""
+    real, askers = socket.getaddrinfo, set()
+
+    def note(*arguments: Any, **named: Any) -> Any:
+        askers.add(threading.current_thread() is threading.main_thread())
+        return real(*arguments, **named)
+
+    places = ForwardEntry(Endpoint("localhost", 0), "web1", 80), ForwardEntry(Endpoint("127.0.0.1", 0), "web1", 81)
+    more = replace(config, forwards=config.forwards + places)
+    client = Client(config, ClientOptions(reload=lambda: more))
+    client.staff(cast(Crew, StandInCrew()))
+    monkeypatch.setattr(socket, "getaddrinfo", note)
+    await client.reload()
+    assert askers == {False}
+    assert len(cast(list[str], client.started()["hyperion.listen"])) == 4
     client.close()
 
 

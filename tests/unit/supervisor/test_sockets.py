@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from hyperion.config import Endpoint
-from hyperion.errors import CannotCreateError, ConfigError, HyperionError, RefusedError, TemporaryError
+from hyperion.errors import CannotCreateError, HyperionError, RefusedError
 from hyperion.supervisor import sockets
 from hyperion.supervisor.sockets import close_all, explain, listen, listen_shared, port_of
 
@@ -110,31 +110,6 @@ def test_refusals_in_words(number: int, port: int, kind: type[HyperionError], wo
     assert type(error) is kind
     assert word in str(error)
     assert ("1024" in str(error.hint)) is (port == 443)
-
-
-@pytest.mark.parametrize(("number", "kind"), [(socket.EAI_AGAIN, TemporaryError), (socket.EAI_NONAME, ConfigError)])
-def test_names_that_cannot_be_resolved(monkeypatch: pytest.MonkeyPatch, number: int, kind: type[HyperionError]) -> None:
-    def refuse(*_: object, **__: object) -> None:
-        raise socket.gaierror(number, "no")
-
-    monkeypatch.setattr(socket, "getaddrinfo", refuse)
-    with pytest.raises(kind, match=r"name\.example"):
-        listen(Endpoint("name.example", 1))
-
-
-def test_a_name_stands_for_its_first_ipv4_address(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = [
-        (socket.AF_INET6, socket.SOCK_STREAM, 6, "", ("::1", 0, 0, 0)),
-        (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.2", 0)),
-        (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.3", 0)),
-    ]
-    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
-    listener = listen(Endpoint("name.example", 0))
-    assert listener.getsockname()[0] == "127.0.0.2"
-    listener.close()
-    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: [])
-    with pytest.raises(ConfigError, match="no IP address"):
-        listen(Endpoint("name.example", 0))
 
 
 def test_nothing_stays_open_when_one_of_the_group_fails(monkeypatch: pytest.MonkeyPatch) -> None:
