@@ -216,11 +216,13 @@ class Client:
             specs = self._make_specs(new, local)
         except HyperionError:
             local.close(keep=self._local)
+            self.marker.keep(self._specs)
             raise
         changed = self._apply(specs)
         if self._transparent is not None and plan is not None:
             self._transparent.retarget(plan)
         self._local.close(keep=local)
+        self.marker.keep(specs)
         self._config, self._local, self._specs = new, local, specs
         try:
             self._publish(new)

@@ -8,6 +8,7 @@ Source: DESIGN section 6; socket(7), SO_MARK.
 
 import asyncio
 import socket
+from collections.abc import Iterable
 
 from hyperion import log, privileges
 from hyperion.capabilities import Capability
@@ -27,6 +28,8 @@ class Marker:
     def __init__(self, mark: int | None) -> None:
         self._mark = mark
         self._desks: dict[str, tuple[socket.socket, socket.socket]] = {}
+        #: Our ends of desks whose worker has no successor.
+        self._parting: set[socket.socket] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
 
     @property
@@ -43,10 +46,10 @@ class Marker:
     def close(self) -> None:
         """Answers no more."""
         for ours, theirs in self._desks.values():
-            if self._loop is not None and not self._loop.is_closed():
-                self._loop.remove_reader(ours)
-            ours.close()
+            self._part(ours)
             theirs.close()
+        for ours in list(self._parting):
+            self._part(ours)
         self._desks.clear()
 
     def desk(self, name: str) -> socket.socket:
@@ -59,11 +62,27 @@ class Marker:
                 self._loop.add_reader(ours, self._answer, ours)
         return self._desks[name][1]
 
+    def keep(self, names: Iterable[str]) -> None:
+        """From now on only these have a desk. A worker that still drains is answered until it leaves."""
+        kept = set(names)
+        for name in [name for name in self._desks if name not in kept]:
+            ours, theirs = self._desks.pop(name)
+            theirs.close()
+            if self._loop is None:
+                ours.close()
+            else:
+                self._parting.add(ours)
+
     def _answer(self, desk: socket.socket) -> None:
         """One request; what is none is not answered, and whoever sent it waits in vain."""
         try:
             request = desk.recv(MARK_REQUEST_BYTES + 1)
+        except BlockingIOError:
+            return
         except OSError:
+            request = b""
+        if not request and desk in self._parting:  # the last one who could ask has left
+            self._part(desk)
             return
         assert self._mark is not None
         family, kind = _FAMILIES.get(request[:1]), _KINDS.get(request[1:2])
@@ -74,6 +93,12 @@ class Marker:
                 socket.send_fds(desk, [request], [sock.fileno()])
         except OSError as error:
             log.event(INTERNAL_ERROR, log.error_fields(error))
+
+    def _part(self, desk: socket.socket) -> None:
+        self._parting.discard(desk)
+        if self._loop is not None and not self._loop.is_closed():
+            self._loop.remove_reader(desk)
+        desk.close()
 
 
 def make_marked(family: int, kind: int, mark: int) -> socket.socket:

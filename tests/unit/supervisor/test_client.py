@@ -27,6 +27,7 @@ from hyperion.supervisor.plan import Plan, fake_plan
 from hyperion.supervisor.socks import SOCKS_NAME
 from hyperion.supervisor.spec import Spec
 from tests.helpers.calls import reach
+from tests.helpers.rig import until
 from tests.helpers.supervise import client_config, key
 from tests.peer.services import closed_port
 
@@ -198,6 +199,24 @@ async def test_a_reload_looks_up_no_name_on_the_loop(config: ClientConfig, monke
     await client.reload()
     assert askers == {False}
     assert len(cast(list[str], client.started()["hyperion.listen"])) == 4
+    client.close()
+
+
+async def test_reloads_leave_no_desk_behind(config: ClientConfig) -> None:
+    """Each server has a place where its worker asks for marked sockets: two descriptors."""
+    fewer = replace(config, servers=config.servers[:1], forwards=config.forwards[:1])
+    too_many = replace(config, forwards=config.forwards[:1] * (MAX_FORWARDS + 1))
+    orders = [fewer, config, fewer, too_many]
+    client = Client(config, ClientOptions(mark=1, reload=lambda: orders.pop(0)))
+    client.marker.open()
+    client.staff(cast(Crew, StandInCrew()))
+    before = len(os.listdir("/proc/self/fd"))
+    for more in (-3, 0, -3):  # its forward is another one
+        await client.reload()
+        await until(lambda more=more: len(os.listdir("/proc/self/fd")) == before + more)  # type: ignore[misc]
+    with pytest.raises(ConfigError, match="too many forwards"):
+        await client.reload()
+    await until(lambda: len(os.listdir("/proc/self/fd")) == before - 3)
     client.close()
 
 

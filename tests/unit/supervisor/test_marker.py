@@ -1,6 +1,7 @@
 """Marked sockets for workers: made here, used there. ``MarkedSockets`` is the other side."""
 
 import asyncio
+import os
 import socket
 from collections.abc import AsyncIterator
 
@@ -10,6 +11,7 @@ from hyperion.proto.control import MARK_REQUEST_BYTES
 from hyperion.supervisor import marker as marker_module
 from hyperion.supervisor.marker import Marker, make_marked
 from hyperion.worker.marked import MarkedSockets
+from tests.helpers.rig import until
 
 MARK = 0x6879
 
@@ -71,3 +73,34 @@ async def test_what_is_no_request_gets_no_answer(
 async def test_without_a_mark_nobody_needs_it() -> None:
     assert not Marker(None).is_needed
     assert Marker(MARK).is_needed
+
+
+async def test_the_desk_of_a_server_that_went_is_cleared_when_its_worker_has_left(
+    marker: Marker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = len(os.listdir("/proc/self/fd"))
+    monkeypatch.setattr(marker_module, "make_marked", lambda family, kind, _: socket.socket(family, kind))
+    stays = marker.desk("db1")
+    sockets = MarkedSockets()
+    sockets.use(marker.desk("web1").dup())  # as the worker has it
+    marker.keep(["db1"])
+    assert marker.desk("db1") is stays
+    with await asyncio.to_thread(sockets, socket.AF_INET, socket.SOCK_STREAM) as sock:  # it drains: answered still
+        assert sock.family == socket.AF_INET
+    sockets.close()
+    await until(lambda: len(os.listdir("/proc/self/fd")) == before + 2)
+    sockets.use(marker.desk("web1").dup())  # a reload later it is back
+    with await asyncio.to_thread(sockets, socket.AF_INET, socket.SOCK_STREAM):
+        pass
+    marker.keep([])
+    marker.close()
+    sockets.close()
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_a_desk_that_was_never_open() -> None:
+    before = len(os.listdir("/proc/self/fd"))
+    marker = Marker(MARK)
+    marker.desk("web1")
+    marker.keep([])
+    assert len(os.listdir("/proc/self/fd")) == before
