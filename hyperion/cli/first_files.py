@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hyperion.config.safe_file import create, set_aside
-from hyperion.errors import CannotCreateError, HyperionError
+from hyperion.errors import CannotCreateError
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,22 +38,32 @@ def put(files: Sequence[NewFile], *, replace: bool, now: datetime.datetime) -> l
     Raises ``CannotCreateError``; then everything is as it was.
     """
     suffix = now.strftime(".%Y%m%dT%H%M%SZ.old")
-    kept = {file.path: set_aside(file.path, suffix) for file in files} if replace else {}
-    written: list[Path] = []
+    kept: dict[Path, Path | None] = {}
     try:
+        for file in files if replace else ():
+            kept[file.path] = set_aside(file.path, suffix)
         for file in files:
             create(file.path, file.text.encode("utf-8"), replace=replace)
-            written.append(file.path)
-    except HyperionError:
-        with contextlib.suppress(OSError):
-            for path in written:
-                _put_back(path, kept.get(path))
+    except BaseException:  # whoever interrupts it wants no half of it either
+        for file in files:
+            with contextlib.suppress(OSError):
+                _put_back(file, kept.get(file.path))
         raise
     return [path for path in kept.values() if path is not None]
 
 
-def _put_back(path: Path, before: Path | None) -> None:
+def _put_back(file: NewFile, before: Path | None) -> None:
+    """Raises ``OSError``; then both names are there, and nothing is lost."""
     if before is None:
-        path.unlink()
+        # Judged by its text: the failure may have come before it was written, behind it, or from another one's file.
+        if file.path.read_bytes() == file.text.encode("utf-8"):
+            file.path.unlink()
+    elif _same(file.path, before):
+        before.unlink()  # it was not replaced; and renaming one name of a file to another does nothing (rename(2))
     else:
-        before.replace(path)
+        before.replace(file.path)
+
+
+def _same(path: Path, other: Path) -> bool:
+    """Two names of one file; a link is not followed."""
+    return os.path.lexists(path) and os.path.samestat(path.lstat(), other.lstat())

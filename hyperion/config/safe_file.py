@@ -187,7 +187,7 @@ def _write_new(path: Path, content: bytes, mode: int, like: os.stat_result | Non
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-    except OSError:
+    except BaseException:  # whoever interrupts it must not leave a secret lying about
         path.unlink(missing_ok=True)
         raise
 

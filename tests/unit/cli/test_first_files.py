@@ -1,4 +1,7 @@
 import datetime
+import errno
+import importlib
+import itertools
 import os
 import stat
 import subprocess
@@ -45,12 +48,73 @@ def test_replacing_loses_nothing(tmp_path: Path) -> None:
     assert (tmp_path / "a.key").read_text() == "secret\n"
 
 
+OLD = {"a.key": "old secret", "a.toml": "old text"}
+
+
+def found(directory: Path) -> dict[str, str]:
+    return {path.name: path.read_text() for path in directory.iterdir() if not path.is_dir()}
+
+
 def test_a_failure_puts_back_what_was_there(tmp_path: Path) -> None:
     (tmp_path / "a.key").write_text("old secret")
     (tmp_path / "a.toml").mkdir()
     with pytest.raises(CannotCreateError):
         put(files(tmp_path), replace=True, now=NOW)
-    assert (tmp_path / "a.key").read_text() == "old secret"
+    assert found(tmp_path) == {"a.key": "old secret"}
+
+
+@pytest.mark.parametrize("before", [{}, {"a.key": "old secret"}, {"a.toml": "old text"}, OLD], ids=str)
+@pytest.mark.parametrize("replace", [True, False])
+@pytest.mark.parametrize("failing", ["os.fsync", "hyperion.config.safe_file._put_in_place"])
+@pytest.mark.parametrize("call", [0, 1, 2, 3])
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "full"), KeyboardInterrupt()], ids=["full", "interrupted"])
+def test_whatever_fails_and_when_there_are_both_files_or_what_was_before(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    before: dict[str, str],
+    replace: bool,
+    failing: str,
+    call: int,
+    error: BaseException,
+) -> None:
+    """Also if the disk refuses the name of a file that is in its place already."""
+    for name, text in before.items():
+        (tmp_path / name).write_text(text)
+    calls = itertools.count()
+    module, _, attribute = failing.rpartition(".")
+    real = getattr(importlib.import_module(module), attribute)
+
+    def fail_once(*arguments: object, **named: object) -> object:
+        if next(calls) == call:
+            raise error
+        return real(*arguments, **named)
+
+    monkeypatch.setattr(failing, fail_once)
+    try:
+        kept = put(files(tmp_path), replace=replace, now=NOW)
+    except (CannotCreateError, KeyboardInterrupt):
+        assert found(tmp_path) == before
+    else:
+        assert {path.name.partition(".2026")[0] for path in kept} == set(before)
+        assert len(found(tmp_path)) == 2 + len(before)
+
+
+def test_a_name_for_the_old_file_that_is_taken(tmp_path: Path) -> None:
+    taken = OLD | {"a.toml.20261126T180000Z.old": "somebody's"}
+    for name, text in taken.items():
+        (tmp_path / name).write_text(text)
+    with pytest.raises(CannotCreateError, match="cannot be kept"):
+        put(files(tmp_path), replace=True, now=NOW)
+    assert found(tmp_path) == taken
+
+
+def test_a_link_that_leads_nowhere_is_put_back_as_it_was(tmp_path: Path) -> None:
+    (tmp_path / "a.key").symlink_to("nowhere")
+    (tmp_path / "a.toml").mkdir()
+    with pytest.raises(CannotCreateError):
+        put(files(tmp_path), replace=True, now=NOW)
+    assert {path.name for path in tmp_path.iterdir()} == {"a.key", "a.toml"}
+    assert (tmp_path / "a.key").readlink() == Path("nowhere")
 
 
 def test_refusing_what_exists(tmp_path: Path) -> None:
