@@ -7,7 +7,7 @@ import asyncio
 import socket
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import msgspec
 
@@ -157,6 +157,7 @@ async def _examine(
     servers: list[ServerEntry], ask: Callable[[ServerEntry], Coroutine[None, None, Report]], *, as_json: bool
 ) -> int:
     reports: list[Report] = []
+    told = _Told({}, set())
     width = max(len(_title(server)) for server in servers)
     tasks = [asyncio.create_task(ask(server)) for server in servers]
     try:
@@ -165,7 +166,7 @@ async def _examine(
             reports.append(report)
             if not as_json:
                 # As soon as it is known: one server that hangs holds up only the lines below it.
-                _show(_title(server).ljust(width), report)
+                _show(_title(server).ljust(width), report, told)
     finally:
         for task in tasks:
             task.cancel()
@@ -207,7 +208,7 @@ def _title(server: ServerEntry) -> str:
     return f"{server.name} ({server.endpoint})"
 
 
-def _show(title: str, report: Report) -> None:
+def _show(title: str, report: Report, told: "_Told") -> None:
     if report.ok:
         steps = "".join(f"  {_step(step)}" for step in report.steps)
         say(f"{title} ... ok{steps}")
@@ -219,11 +220,26 @@ def _show(title: str, report: Report) -> None:
     if report.steps:
         done = [f"{_step(step)}{'' if step.ok else ' (failed)'}" for step in report.steps]
         say(f"  steps: {', '.join(done)}")
-    if report.causes:
+    _show_advice(report, told)
+
+
+class _Told(NamedTuple):
+    """Causes, with the server that they were first told of, and hints: of forty dead servers, each is told once."""
+
+    causes: dict[tuple[str, ...], str]
+    hints: set[str]
+
+
+def _show_advice(report: Report, told: _Told) -> None:
+    causes = tuple(report.causes)
+    if causes and (first := told.causes.setdefault(causes, report.server)) != report.server:
+        say(f"  likely causes: as for {first}")
+    elif causes:
         say("  likely causes, the likeliest first:")
-        for number, cause in enumerate(report.causes, 1):
+        for number, cause in enumerate(causes, 1):
             say(f"    {number}. {one_line(cause)}")
-    if report.hint is not None:
+    if report.hint is not None and report.hint not in told.hints:
+        told.hints.add(report.hint)
         say(f"  hint: {one_line(report.hint)}")
 
 

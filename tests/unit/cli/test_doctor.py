@@ -241,6 +241,24 @@ def test_a_gate_that_stayed_shut(
     assert out.endswith(told) is (len(names) == 2)
 
 
+def test_the_same_advice_is_given_once(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    async def all_shut(
+        entry: ServerEntry, identity: PrivateKey, timeout: float, knock: KnockSettings, *_: MakeSocket
+    ) -> ProbeReport:
+        return shut(entry)
+
+    assert doctor(config, probe=all_shut) == 1
+    steps = "  steps: resolve 0.1 ms, knock x24 0.2 ms, connect 5000.0 ms (failed)\n"
+    assert capsys.readouterr().out == (
+        f"web1 (192.0.2.1:8443)     ... FAIL: no answer\n{steps}"
+        "  likely causes, the likeliest first:\n    1. the clock\n    2. the key\n  hint: look at the log\n"
+        f"db1 (db1.example.com:443) ... FAIL: no answer\n{steps}"
+        "  likely causes: as for web1\n"
+    )
+    assert doctor(config, probe=probe_with("web1", "db1")) == 1
+    assert capsys.readouterr().out.count("hint: ") == 1
+
+
 def test_json_of_a_gate_that_stayed_shut(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
     async def probe(
         entry: ServerEntry, identity: PrivateKey, timeout: float, knock: KnockSettings, *_: MakeSocket
