@@ -14,6 +14,7 @@ nft:nftables:the firewall
 ip:iproute2:network namespaces
 ps:procps:the process tree
 ping:iputils-ping:ping in transparent mode
+tcpdump:tcpdump:checksums, as others judge them
 curl:curl:curl through SOCKS and in transparent mode
 git:git:git over ssh through the tunnel
 man:man-db:the manual pages, without a warning of roff

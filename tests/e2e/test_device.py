@@ -25,6 +25,7 @@ from tests.helpers.tund_process import (
     connect,
     serving,
     target,
+    there_and_back,
     with_mtu,
 )
 
@@ -88,34 +89,15 @@ def test_every_checksum_is_right(host: Host, mtu: int, offload: bool) -> None:
     data = random.Random(mtu).randbytes(MIB)
     with TundProcess(host, with_mtu(mtu, offload=offload)) as tund, Tap(host) as tap:
         for own, servers in ((OWN, SERVERS), (OWN6, SERVERS6)):
-            with serving(host, tund, 443, own) as listener:
-                thread = threading.Thread(target=send_back, args=(listener, len(data)))
-                thread.start()
-                with connect(host, servers["web1"], 443) as sock:
-                    sock.sendall(data)
-                    assert take(sock, len(data)) == data
-                thread.join()
-                with pytest.raises(ConnectionRefusedError):
-                    connect(host, servers["web1"], 22)
+            assert there_and_back(host, tund, own, servers["web1"], data) == data
+            with pytest.raises(ConnectionRefusedError):
+                connect(host, servers["web1"], 22)
     seen = [read(frame) for frame in tap.frames]
     assert sum(len(packet.body) for packet in seen) > 4 * MIB
     assert [packet for packet in seen if not packet.right] == []
     assert max(len(frame) for frame in tap.frames) > (30_000 if offload or mtu > 30_000 else mtu - 100)
     if not offload:
         assert max(len(frame) for frame in tap.frames) <= mtu + VNET
-
-
-def send_back(listener: socket.socket, size: int) -> None:
-    sock, _ = listener.accept()
-    with sock:
-        sock.sendall(take(sock, size))
-
-
-def take(sock: socket.socket, size: int) -> bytes:
-    data = bytearray()
-    while len(data) < size and (part := sock.recv(MIB)):
-        data += part
-    return bytes(data)
 
 
 def pack(text: str) -> bytes:

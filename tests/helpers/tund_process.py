@@ -5,6 +5,7 @@ import fcntl
 import socket
 import sys
 import termios
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -143,3 +144,28 @@ def serving(host: Host, tund: TundProcess, port: int, own: str = OWN) -> Iterato
     with listen(host, own) as listener:
         tund.send(target("web1", (port, listener.getsockname()[1])))
         yield listener
+
+
+def there_and_back(host: Host, tund: TundProcess, own: str, server: str, data: bytes) -> bytes:
+    """Sends ``data`` to port 443 of web1, at the address ``server`` of it, and takes it back from there."""
+    with serving(host, tund, 443, own) as listener:
+        thread = threading.Thread(target=_send_back, args=(listener, len(data)))
+        thread.start()
+        with connect(host, server, 443) as sock:
+            sock.sendall(data)
+            back = _take(sock, len(data))
+        thread.join()
+    return back
+
+
+def _send_back(listener: socket.socket, size: int) -> None:
+    sock, _ = listener.accept()
+    with sock:
+        sock.sendall(_take(sock, size))
+
+
+def _take(sock: socket.socket, size: int) -> bytes:
+    data = bytearray()
+    while len(data) < size and (part := sock.recv(1 << 20)):
+        data += part
+    return bytes(data)
