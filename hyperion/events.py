@@ -121,6 +121,11 @@ GATE_OPENED = LogEvent(
     "HYP1108N", "gate-open", ("configuration", "network"), ("change", "allowed"), "success", "notice",
     "the gate works: a right knock opens the port to its sender", AUDIT, ("destination.port",),
 )
+FIREWALL_CAUTION = LogEvent(
+    "HYP1109W", "firewall-caution", ("configuration",), ("info",), "success", "warning",
+    "the gate works, and its table says something that may not be meant", AUDIT,
+    ("hyperion.firewall.backend", "hyperion.firewall.table", "error.message"),
+)
 
 # --- 2: session (server) and tunnel (client) -------------------------------------------------------------------------
 

@@ -1,7 +1,7 @@
 """Reads what nft says is loaded: who is in the sets, and whether the table does its work. Pure: JSON text in.
 
-Knows nft's JSON. Judges a table that an operator may have loaded or changed, so it looks for what must be there and for
-holes (``holes``), and leaves alone what else there is.
+Knows nft's JSON. A table that an operator may have loaded or changed is judged by what must be there and by what must
+not (``judgement``); what else there is is left alone.
 """
 
 import re
@@ -10,10 +10,11 @@ from typing import Any
 
 import msgspec
 
-from hyperion.firewall.holes import Table, statements
-from hyperion.firewall.narrow import Conditions, Json
+from hyperion.firewall.judgement import Judgement
+from hyperion.firewall.narrow import Json
 from hyperion.firewall.nft import FirewallError
 from hyperion.firewall.ruleset import Ruleset
+from hyperion.firewall.walk import statements
 
 #: As nft's text has it: of a table, not of one of its sets.
 _DORMANT = re.compile(r"^\tflags\b.*\bdormant\b", re.MULTILINE)
@@ -61,38 +62,24 @@ class Listing:
         return self.faults(rules) or self.holes(rules)
 
     def faults(self, rules: Ruleset) -> list[str]:
-        """What is missing in it."""
+        """What keeps it from letting in who was admitted."""
         found = [
             f"set {name} is missing, or of another kind"
             for name, kind in ((rules.set, "ipv4_addr"), (rules.set6, "ipv6_addr"))
             if not _is_timed_set(self._sets.get(name, {}), kind)
         ]
-        if not self._dropping:
-            return [*found, "no chain drops what comes in"]
-        return found + min((self._unopened(chain, rules) for chain in self._dropping), key=len)
+        return found + self._judgement(rules).faults()
 
     def holes(self, rules: Ruleset) -> list[str]:
-        """Rules that may let strangers in, each named. Of several chains that drop one without holes is enough: what
-        another accepts comes to that one, too."""
-        port, names = rules.tunnel_port, (rules.set, rules.set6)
-        conditions = Conditions(port, frozenset(f"@{name}" for name in names), self._fixed())
-        table = Table((str(chain["name"]) for chain in self._chains), self._rules, self._maps, conditions)
-        gates = [chain for chain in self._dropping if not self._unopened(chain, rules)]
-        return min((table.holes(chain, port) for chain in gates), key=len, default=[])
+        """Rules that may let strangers in, each named."""
+        return self._judgement(rules).holes()
 
-    @property
-    def _dropping(self) -> list[str]:
-        """Chains that drop what comes in, unless a rule says otherwise."""
-        found = [chain for chain in self._chains if (chain.get("hook"), chain.get("policy")) == ("input", "drop")]
-        return [str(chain["name"]) for chain in found]
+    def cautions(self, rules: Ruleset) -> list[str]:
+        """What an operator should know of a table without complaints."""
+        return self._judgement(rules).cautions()
 
-    def _unopened(self, chain: str, rules: Ruleset) -> list[str]:
-        inside = [rule for rule in self._rules if rule.get("chain") == chain]
-        return [
-            f"port {rules.tunnel_port} is not opened to set {name}"
-            for name in (rules.set, rules.set6)
-            if not any(_opens(rule, rules, name) for rule in inside)
-        ]
+    def _judgement(self, rules: Ruleset) -> Judgement:
+        return Judgement(rules, self._chains, self._rules, self._maps, self._fixed())
 
     def _fixed(self) -> dict[str, list[Any]]:
         """The elements of the sets that only the operator fills: not rules (a packet of anybody would do), and not
@@ -127,26 +114,6 @@ def is_dormant(text: str) -> bool:
 
 
 def _is_timed_set(found: Json, kind: str) -> bool:
-    return found.get("type") == kind and "timeout" in found.get("flags", ())
-
-
-def _opens(rule: Json, rules: Ruleset, name: str) -> bool:
-    parts = list(statements(rule))
-    matches = [value for kind, value in parts if kind == "match"]
-    return (
-        bool(parts)
-        and parts[-1][0] == "accept"
-        and any(_is_port(match, rules.tunnel_port) for match in matches)
-        and any(match.get("op") == "==" and match.get("right") == f"@{name}" for match in matches)
-        and rules.one_shot == any(kind == "set" and _deletes(value, name) for kind, value in parts)
-    )
-
-
-def _deletes(statement: Json, name: str) -> bool:
-    return statement.get("op") == "delete" and statement.get("set") == f"@{name}"
-
-
-def _is_port(match: Json, port: int) -> bool:
-    left = match.get("left")
-    is_port = isinstance(left, dict) and left.get("payload") == {"protocol": "tcp", "field": "dport"}
-    return is_port and match.get("op") == "==" and match.get("right") == port
+    """Of single addresses, each with its time."""
+    flags = found.get("flags", ())
+    return found.get("type") == kind and "timeout" in flags and "interval" not in flags

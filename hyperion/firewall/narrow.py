@@ -28,7 +28,8 @@ _NOT_TCP = frozenset({"udp", "udplite", "icmp", "icmpv6", "igmp", "sctp", "dccp"
 _FINAL = frozenset({"udp", "udplite", "icmp", "icmpv6", "ipv6-icmp", "igmp", "sctp", "dccp"})
 #: No first packet of a connection is in one of these states.
 _LATER = frozenset({"established", "related"})
-_ORDERS = {"<": operator.lt, ">": operator.gt, "<=": operator.le, ">=": operator.ge}
+#: Relations that a condition names by these signs.
+ORDERS = {"<": operator.lt, ">": operator.gt, "<=": operator.le, ">=": operator.ge}
 
 
 class Conditions:
@@ -46,14 +47,14 @@ class Conditions:
         op = "==" if match.get("op") == "in" else match.get("op")
         if not isinstance(left, dict):
             return False
-        if op == "==" and _is_source(left) and isinstance(right, str) and right in self._ours:
+        if names_source(match) in self._ours:
             return True
-        values = self._values(right)
+        values = self.values(right)
         return values is not None and self.none_meets(left, str(op), values)
 
     def none_meets(self, left: Json, op: str, values: Sequence[Any]) -> bool:
         """Whether ``left`` of a stranger's packet never stands in the relation ``op`` to (one of) ``values``."""
-        payload, meta = _part(left, "payload"), _part(left, "meta")
+        payload, meta = part(left, "payload"), part(left, "meta")
         if payload.get("protocol") in _NOT_TCP:
             return True
         if payload.get("protocol") in ("tcp", "th") and payload.get("field") == "dport":
@@ -68,11 +69,11 @@ class Conditions:
             return all(isinstance(value, str) and value in _FINAL for value in values)
         if meta.get("key") in ("iif", "iifname"):
             return all(isinstance(value, str) and "*" not in value for value in values)
-        if _part(left, "ct").get("key") == "state":
+        if part(left, "ct").get("key") == "state":
             return all(isinstance(value, str) and value in _LATER for value in values)
         return _is_source(left) and _are_few(values)
 
-    def _values(self, right: Any) -> list[Any] | None:
+    def values(self, right: Any) -> list[Any] | None:
         """What a condition compares with: one value or many. ``None``: not understood."""
         if isinstance(right, str) and right.startswith("@"):
             named = self._sets.get(right[1:])
@@ -83,10 +84,10 @@ class Conditions:
 
     def _is_another_port(self, op: str, values: Sequence[Any]) -> bool:
         if op == "==":
-            return all(_misses(value, self._port) for value in values)
+            return all(misses(value, self._port) for value in values)
         if op == "!=":
-            return any(_hits(value, self._port) for value in values)
-        order = _ORDERS.get(op)
+            return any(hits(value, self._port) for value in values)
+        order = ORDERS.get(op)
         return order is not None and all(type(value) is int and not order(self._port, value) for value in values)
 
     def _none_meets_together(self, parts: Sequence[Any], values: Sequence[Any]) -> bool:
@@ -95,14 +96,14 @@ class Conditions:
         entries = [entry for entry in found if isinstance(entry, list) and len(entry) == len(parts)]
         if len(entries) < len(found):
             return False
-        places = [(place, part) for place, part in enumerate(parts) if isinstance(part, dict)]
+        places = [(place, one) for place, one in enumerate(parts) if isinstance(one, dict)]
         met = [
             entry
             for entry in entries
-            if not any(not _is_source(part) and self.none_meets(part, "==", [entry[place]]) for place, part in places)
+            if not any(not _is_source(one) and self.none_meets(one, "==", [entry[place]]) for place, one in places)
         ]
         # Sources that are few each may be all of them together.
-        return not met or any(_is_source(part) and _are_few([entry[place] for entry in met]) for place, part in places)
+        return not met or any(_is_source(one) and _are_few([entry[place] for entry in met]) for place, one in places)
 
 
 def bare(element: Any) -> Any:
@@ -111,13 +112,28 @@ def bare(element: Any) -> Any:
     return inner["val"] if isinstance(inner, dict) and "val" in inner else element
 
 
-def _part(left: Json, name: str) -> Json:
+def names_source(match: Json) -> str | None:
+    """The set that the packet's source is to be in, as a rule names it; ``None`` if this asks for something else."""
+    left, right = match.get("left"), match.get("right")
+    is_one = isinstance(left, dict) and _is_source(left) and match.get("op") in ("==", "in")
+    return right if is_one and isinstance(right, str) and right.startswith("@") else None
+
+
+def names_port(match: Json) -> int | None:
+    """The one TCP port that this asks for; ``None`` if it asks for something else, or more."""
+    left, right = match.get("left"), match.get("right")
+    is_one = isinstance(left, dict) and left.get("payload") == {"protocol": "tcp", "field": "dport"}
+    return right if is_one and match.get("op") == "==" and type(right) is int else None
+
+
+def part(left: Json, name: str) -> Json:
+    """What ``left`` looks at, if that is of this kind."""
     found = left.get(name)
     return found if isinstance(found, dict) else {}
 
 
 def _is_source(left: Json) -> bool:
-    payload = _part(left, "payload")
+    payload = part(left, "payload")
     return payload.get("protocol") in ("ip", "ip6") and payload.get("field") == "saddr"
 
 
@@ -128,13 +144,15 @@ def _is_another_protocol(op: str, values: Sequence[Any]) -> bool:
     return op == "==" and all(isinstance(value, str | int) and value not in ("tcp", 6, "*") for value in values)
 
 
-def _hits(value: Any, port: int) -> bool:
+def hits(value: Any, port: int) -> bool:
+    """Whether a port, or a range of them, is or has ``port``."""
     if isinstance(value, dict) and (ends := _ends(value)) is not None:
         return ends[0] <= port <= ends[1]
     return type(value) is int and value == port
 
 
-def _misses(value: Any, port: int) -> bool:
+def misses(value: Any, port: int) -> bool:
+    """The contrary; neither, where it is not understood."""
     if isinstance(value, dict):
         return (ends := _ends(value)) is not None and not ends[0] <= port <= ends[1]
     return type(value) is int and value != port

@@ -85,6 +85,8 @@ class Firewall:
         self._lock = threading.Lock()
         self._foreign = ForeignSets(backend, rules, clock)
         self._reference: str | None = None
+        #: What the operator should know of the table that was adopted last.
+        self.cautions: tuple[str, ...] = ()
         # Of the table and its sets of grants, while we know that they are the ones that our grants went into.
         self._handles: Handles | None = None
         # The kernel's sets are the truth; this is what is left of it when somebody deletes them. Source -> clock.
@@ -179,6 +181,7 @@ class Firewall:
     def _first(self, live: str | None) -> Outcome:
         listing = self._gate_in(live)
         assert live is not None  # else it has raised
+        self.cautions = tuple(listing.cautions(self._rules))
         self._foreign.remember(self._foreign.read(live))
         self._reference = live
         self._remember(listing.grants(self._rules))

@@ -17,9 +17,9 @@ from typing import Protocol
 
 from hyperion import log
 from hyperion.backoff import Backoff
-from hyperion.events import FIREWALL_DEGRADED, FIREWALL_RECOVERED, FIREWALL_RESTORED
+from hyperion.events import FIREWALL_CAUTION, FIREWALL_DEGRADED, FIREWALL_RECOVERED, FIREWALL_RESTORED
 from hyperion.firewall.nft import FirewallError
-from hyperion.knockd.firewall import RESTORATIONS, Firewall, Outcome
+from hyperion.knockd.firewall import RESTORATIONS, Firewall, Outcome, TableMissingError
 
 #: The kernel loses no message unseen, but who knows: look so often without one, seconds.
 POLL_SECONDS = 5.0
@@ -49,7 +49,7 @@ class Watch(Protocol):
 class Guard:
     """Guards the table of ``firewall``. ``watch`` ``None``: only by looking now and then.
 
-    ``report`` is told (good or not, why) at the start and at every change.
+    ``report`` is told (good or not, why) at the start and at every change; why is a stable word, and mostly more.
     """
 
     def __init__(
@@ -115,7 +115,7 @@ class Guard:
         try:
             wait = self._wait_for_peace(began)
             if wait and not self._firewall.in_force():
-                self._degraded(CONTESTED, wait, {})
+                self._degraded(CONTESTED, wait, {}, CONTESTED)
                 return wait
             outcome = Outcome.KEPT if wait else self._firewall.ensure()
         except FirewallError as error:
@@ -123,6 +123,9 @@ class Guard:
         self._faults = 0
         if outcome in RESTORATIONS:
             self._restored(outcome, began)
+        elif outcome is Outcome.ADOPTED:
+            for caution in self._firewall.cautions:
+                log.event(FIREWALL_CAUTION, self._fields() | {"error.message": caution})
         self._good()
         return 0.0
 
@@ -155,14 +158,16 @@ class Guard:
     def _failed(self, error: FirewallError) -> float:
         wait = FAULT_BACKOFF.ceiling(self._faults)
         self._faults += 1
-        self._degraded(error.reason, wait, log.error_fields(error))
+        # That there is no table says all.
+        told = error.reason if error.reason == TableMissingError.reason else f"{error.reason}: {error}"
+        self._degraded(error.reason, wait, log.error_fields(error), told)
         return wait
 
-    def _degraded(self, reason: str, wait: float, fields: dict[str, object]) -> None:
-        """Said once for each reason, however often it is tried."""
-        if self._state != (False, reason):
+    def _degraded(self, reason: str, wait: float, fields: dict[str, object], told: str) -> None:
+        """Said once for each fault, however often it is tried."""
+        if self._state != (False, told):
             log.event(FIREWALL_DEGRADED, self._fields() | {"hyperion.retry_in_s": wait} | fields, reason=reason)
-            self._state = (False, reason)
+            self._state = (False, told)
 
     def _good(self) -> None:
         if self._state != (True, None):

@@ -187,7 +187,7 @@ class Knockd:
     def _send_state(self) -> None:
         table = self._troubles.get(TABLE)
         # A grant fails where there is no table, and for the same reason: said once.
-        same = table is not None and self._troubles.get(FIREWALL, "").startswith(f"{table}:")
+        same = table is not None and self._troubles.get(FIREWALL, "").startswith(f"{table.partition(':')[0]}:")
         told = (item for item in sorted(self._troubles.items()) if not (same and item[0] == FIREWALL))
         reasons = [f"{name}: {why}" for name, why in told]
         self._send(GateState(not reasons, "; ".join(reasons) or None))

@@ -15,7 +15,7 @@ from hyperion.firewall.listing import Listing
 from hyperion.firewall.nft import NoSuchObjectError, SetFullError
 from hyperion.firewall.nft_library import NftLibrary
 from hyperion.firewall.ruleset import Ruleset, ruleset_text
-from hyperion.knockd.firewall import Firewall, Outcome, TableMissingError, TableWrongError
+from hyperion.knockd.firewall import Firewall, Outcome
 from tests.helpers.adopted import adopted
 from tests.helpers.gate import TUNNEL_PORT, Inside, connect, gets_in, inside, service
 from tests.helpers.netns import Topology, topology
@@ -233,88 +233,6 @@ def test_what_the_operator_took_out_does_not_come_back(network: Topology, backen
     backend.load("flush chain inet hyperion input")
     assert firewall.ensure() is Outcome.RESTORED_EDITED
     assert set(firewall.grants()) == {network.admin.ipv4}
-
-
-def test_the_operators_own_table_is_adopted_with_every_rule(network: Topology, backend: Inside) -> None:
-    cautious = Firewall(backend, RULES)
-    with pytest.raises(TableMissingError, match="no firewall table"):
-        cautious.ensure()
-    backend.load(ruleset_text(Ruleset(TUNNEL_PORT, keep_ports=(22,))))
-    backend.load('insert rule inet hyperion input tcp dport 9100 accept comment "mine"')
-    before = backend.list_text("table", "inet", "hyperion")
-    assert cautious.ensure() is Outcome.ADOPTED
-    backend.load("flush ruleset")
-    assert cautious.ensure() is Outcome.RESTORED_DELETED
-    assert backend.list_text("table", "inet", "hyperion") == before
-
-
-@pytest.mark.parametrize(
-    ("change", "complaint"),
-    [
-        ("add table inet hyperion { flags dormant; }", "dormant"),
-        (f"insert rule inet hyperion input tcp dport {TUNNEL_PORT} accept", "to everybody"),
-        ("insert rule inet hyperion input ct state new accept", "to everybody"),
-        ("insert rule inet hyperion input ct state != invalid accept", "to everybody"),
-        ("insert rule inet hyperion input tcp dport >= 1024 accept", "to everybody"),
-        ("insert rule inet hyperion input tcp flags syn accept", "to everybody"),
-        (f"insert rule inet hyperion input tcp dport vmap {{ {TUNNEL_PORT} : accept }}", "to everybody"),
-        (
-            (
-                f"add set inet hyperion open {{ type inet_service; elements = {{ {TUNNEL_PORT} }}; }}\n"
-                "insert rule inet hyperion input tcp dport @open accept"
-            ),
-            "to everybody",
-        ),
-        ('insert rule inet hyperion input iifname != "lo" accept', "to everybody"),
-        ("insert rule inet hyperion input ip saddr != 192.0.2.1 tcp dport 1-9999 accept", "to everybody"),
-        (
-            (
-                "add chain inet hyperion more\nadd rule inet hyperion more accept\n"
-                "insert rule inet hyperion input meta l4proto tcp jump more"
-            ),
-            "accepts everything",
-        ),
-        (
-            (
-                f"add chain inet hyperion more\nadd rule inet hyperion more tcp dport {TUNNEL_PORT} accept\n"
-                "add chain inet hyperion first\nadd rule inet hyperion first goto more\n"
-                "insert rule inet hyperion input jump first"
-            ),
-            "to everybody",
-        ),
-    ],
-)
-def test_a_gate_that_stands_open_is_not_adopted(
-    network: Topology, backend: Inside, firewall: Firewall, change: str, complaint: str
-) -> None:
-    assert not gets_in(network.attacker, network.server.ipv4)
-    backend.load(change)
-    assert gets_in(network.attacker, network.server.ipv4)
-    with pytest.raises(TableWrongError, match=complaint) as caught:
-        Firewall(backend, RULES).ensure()
-    assert caught.value.hint
-    backend.load(ruleset_text(RULES))  # the operator's step: what print-firewall prints
-    assert Firewall(backend, RULES).ensure() is Outcome.ADOPTED
-    assert not gets_in(network.attacker, network.server.ipv4)
-
-
-def test_a_table_of_somebody_else_is_left_alone(network: Topology, backend: Inside) -> None:
-    backend.load("table inet hyperion { chain theirs { type filter hook input priority 0; tcp dport 80 accept\n}\n}")
-    before = backend.list_text("ruleset")
-    with pytest.raises(TableWrongError, match="belongs to somebody else") as caught:
-        Firewall(backend, RULES).ensure()
-    assert caught.value.hint
-    assert backend.list_text("ruleset") == before
-
-
-def test_a_table_of_the_original_is_no_gate(network: Topology, backend: Inside) -> None:
-    backend.load(
-        "table inet hyperion { set admitted { type ipv4_addr; flags timeout; elements = { 192.0.2.1 timeout 50s }; }\n"
-        "chain input { type filter hook input priority 0; policy drop; ct state established,related accept\n"
-        f"iif lo accept\nip saddr @admitted tcp dport {TUNNEL_PORT} accept\n}}\n}}"
-    )
-    with pytest.raises(TableWrongError, match="admitted6"):
-        Firewall(backend, RULES).ensure()
 
 
 def test_a_full_set_is_an_error_and_holds(network: Topology, backend: Inside, monkeypatch: pytest.MonkeyPatch) -> None:

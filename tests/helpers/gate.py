@@ -1,6 +1,7 @@
 """A server's firewall from both sides: nftables inside a namespace, a service behind it, and who tries to get in."""
 
 import contextlib
+import errno
 import itertools
 import socket
 import struct
@@ -134,6 +135,10 @@ def reaches(host: Host, address: str) -> bool:
         client = connect(host, address, timeout=0.1)
     except (TimeoutError, ConnectionError):
         return False
+    except OSError as error:
+        if error.errno in (errno.EHOSTUNREACH, errno.EACCES):  # what ICMP says of it
+            return False
+        raise
     with client:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     return True

@@ -29,6 +29,8 @@ def changed(change: str, rules: Ruleset = RULES) -> list[dict[str, Any]]:
             set4["set"]["type"] = "ipv6_addr"
         case "set without timeouts":
             del set4["set"]["flags"]
+        case "set of networks":
+            set4["set"]["flags"] = ["interval", "timeout"]
         case "policy accept":
             chain["chain"]["policy"] = "accept"
         case "another hook":
@@ -62,6 +64,7 @@ def test_a_gate_has_no_complaints() -> None:
         ("no set", "set admitted is missing, or of another kind"),
         ("set of IPv6 for IPv4", "set admitted is missing, or of another kind"),
         ("set without timeouts", "set admitted is missing, or of another kind"),
+        ("set of networks", "set admitted is missing, or of another kind"),
         ("policy accept", "no chain drops what comes in"),
         ("another hook", "no chain drops what comes in"),
         ("no rule for IPv6", "port 8443 is not opened to set admitted6"),
@@ -127,8 +130,11 @@ def test_of_several_chains_one_that_drops_is_enough() -> None:
     accepts = {"rule": {"chain": "early", "expr": [ACCEPT]}}
     for early in ("accept", "drop"):
         assert listing([chain("early", early), accepts, *objects(RULES)]).complaints(RULES) == []
-    assert listing([chain("early", "drop"), *with_rules([ACCEPT])]).complaints(RULES) == [
+    assert listing([chain("early", "drop"), accepts, *with_rules([ACCEPT])]).complaints(RULES) == [
         "a rule accepts everything: chain input"
+    ]
+    assert listing([chain("early", "drop"), *objects(RULES)]).complaints(RULES) == [
+        f"nothing that comes from set {name} gets through: chain early" for name in ("admitted", "admitted6")
     ]
     assert listing([chain("early", "drop"), *changed("policy accept")]).complaints(RULES) == [
         f"port 8443 is not opened to set {name}" for name in ("admitted", "admitted6")

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from hyperion.firewall.narrow import Conditions, Json, bare
+from hyperion.firewall.narrow import Conditions, Json, bare, names_port, names_source
 
 SETS: dict[str, list[Any]] = {
     "few": ["192.0.2.1", {"elem": {"val": "192.0.2.2", "comment": "a"}}],
@@ -172,3 +172,20 @@ def test_bare_elements() -> None:
     assert [bare(one) for one in (5, {"elem": {"val": 6}}, {"elem": 7}, {"range": [1, 2]})] == [
         *(5, 6, {"elem": 7}, {"range": [1, 2]})
     ]
+
+
+def test_what_a_condition_names() -> None:
+    def match(left: Any, op: str, right: Any) -> Json:
+        return {"op": op, "left": left, "right": right}
+
+    assert names_source(match(SOURCE, "==", "@admitted")) == "@admitted"
+    assert names_source(match(SOURCE6, "in", "@others")) == "@others"
+    assert names_port(match(PORT, "==", 22)) == 22
+    nothing: list[tuple[Any, str, Any]] = [
+        (SOURCE, "!=", "@admitted"),
+        (SOURCE, "==", "192.0.2.1"),
+        (PORT, "==", "@ports"),
+        ("x", "==", "@admitted"),
+    ]
+    nothing += [(PORT, "!=", 22), (PORT, "==", True), (TH, "==", 22)]
+    assert {names_source(match(*one)) for one in nothing} | {names_port(match(*one)) for one in nothing} == {None}

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from hyperion import log
-from hyperion.events import FIREWALL_DEGRADED, FIREWALL_RECOVERED, FIREWALL_RESTORED
+from hyperion.events import FIREWALL_CAUTION, FIREWALL_DEGRADED, FIREWALL_RECOVERED, FIREWALL_RESTORED
 from hyperion.firewall.nft import FirewallError, NftTimeoutError
 from hyperion.firewall.ruleset import Ruleset, ruleset_text
 from hyperion.knockd.firewall import Firewall
@@ -151,7 +151,7 @@ async def test_it_reports_at_the_start_and_at_changes_in_the_loops_thread(nft: F
     task.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await task
-    assert states == [(True, None), (False, "nft-failed"), (True, None)]
+    assert states == [(True, None), (False, "nft-failed: no"), (True, None)]
 
 
 async def test_a_message_wakes_it_and_the_end_takes_the_reader_away(nft: FakeNft) -> None:
@@ -233,12 +233,41 @@ async def test_what_an_operator_leaves_is_judged_while_he_is_at_work(
         assert 0 < guard.look() <= FAULT_BACKOFF.start
         guard._report_change()
     assert len(nft.loads) == 1, "nothing is put back"
-    assert states == [(False, "table-missing"), (True, None), (False, "table-wrong"), (True, None)]
+    assert states[:2] + states[3:] == [(False, "table-missing"), (True, None), (True, None)]
+    assert states[2] == (
+        False,
+        "table-wrong: table inet hyperion is no gate: set admitted is missing, or of another kind",
+    )
     bad, well = FIREWALL_DEGRADED.code, (FIREWALL_RECOVERED.code, None)
     assert logged == [(bad, "table-missing"), well, (bad, "table-wrong"), well]
     nft.fault = NftTimeoutError("nft did not answer")
     assert [guard.look() for _ in range(3)] == [FAULT_BACKOFF.ceiling(attempt) for attempt in range(3)]
     assert logged[-1] == (bad, "nft-timeout")
+
+
+async def test_each_fault_of_a_table_is_told(nft: FakeNft, logged: list[tuple[str, str | None]]) -> None:
+    states: list[tuple[bool, str | None]] = []
+    nft.table, good = "the operator's", nft.objects
+    guard = make_guard(nft, states)
+    for found in (good[:1] + good[2:], good[:2] + good[3:], good[:2] + good[3:], good):
+        nft.objects = found
+        guard.look()
+        guard._report_change()
+    faults = ("set admitted6 is missing, or of another kind", "no chain drops what comes in")
+    told = [f"table-wrong: table inet hyperion is no gate: {fault}" for fault in faults]
+    assert states == [(False, told[0]), (False, told[1]), (True, None)]
+    assert logged == [(FIREWALL_DEGRADED.code, "table-wrong")] * 2 + [(FIREWALL_RECOVERED.code, None)]
+
+
+async def test_what_an_operator_should_know_of_his_table_is_said_once(
+    nft: FakeNft, logged: list[tuple[str, str | None]]
+) -> None:
+    nft.table = "the operator's"
+    nft.objects = [*nft.objects, {"rule": {"chain": "input", "handle": 9, "expr": [{"reject": None}]}}]
+    guard = make_guard(nft, [])
+    for _ in range(3):
+        assert guard.look() == 0
+    assert logged == [(FIREWALL_CAUTION.code, None)]
 
 
 async def test_a_table_of_which_the_operator_says_nothing_more_is_adopted_when_his_time_is_over(
