@@ -26,6 +26,9 @@ CLOSE_BEHIND_SECONDS = 3.0
 #: Grants that we keep in mind: as many as knockd gives (``knockd.admission.MAX_SOURCES``).
 MAX_GRANTS = 4_096
 
+#: A socket that could not be shut, or opened again, is tried again so often, seconds. It takes microseconds.
+RETRY_SECONDS = 1.0
+
 STARTING = "knockd is starting"
 AWAY = "knockd is not running"
 
@@ -63,6 +66,9 @@ class Gate:
         self._dropped_before = 0
         self._counts = KnockCounts({}, 0)
         self.reason: str | None = STARTING
+        #: What knockd, or its absence, asks for, whether that could be done or not.
+        self._wanted: str | None = STARTING
+        self._retry: asyncio.TimerHandle | None = None
         self._since = clock()
 
     @property
@@ -104,8 +110,7 @@ class Gate:
         self._dropped_before += self._counts.dropped
         self._counts = KnockCounts({}, 0)
         # A reason that it gave itself says more than that it is not there.
-        if self.reason is None or self.reason == STARTING:
-            self._is(AWAY)
+        self._is(AWAY if self._wanted in (None, STARTING) else self._wanted)
         self._changed()
 
     def session_opened(self, source: str) -> None:
@@ -123,6 +128,8 @@ class Gate:
         for timer in self._closing.values():
             timer.cancel()
         self._closing.clear()
+        if self._retry is not None:
+            self._retry.cancel()
 
     def line(self) -> GateLine:
         """For ``status``."""
@@ -159,11 +166,28 @@ class Gate:
         self._tell(Revoke(source))
 
     def _is(self, reason: str | None) -> None:
-        """From now on the gate is as ``reason`` says; ``None``: in order."""
+        """From now on the gate is to be as ``reason`` says; ``None``: in order."""
+        self._wanted = reason
         if reason is None:
             self._shutter.open()
         else:
             self._shutter.shut()
+        if (trouble := self._shutter.trouble) is not None:
+            reason = trouble if reason is None else f"{reason}; {trouble}"
+            self._try_again()
+        self._now(reason)
+
+    def _try_again(self) -> None:
+        if self._retry is not None:
+            self._retry.cancel()
+        self._retry = asyncio.get_running_loop().call_later(RETRY_SECONDS, self._retried)
+
+    def _retried(self) -> None:
+        self._retry = None
+        self._is(self._wanted)
+        self._changed()
+
+    def _now(self, reason: str | None) -> None:
         if reason == self.reason:
             return
         if (reason is None) != (self.reason is None):
@@ -176,7 +200,7 @@ class Gate:
         if reason is None:
             log.event(GATE_OPENED, fields)
         else:
-            log.event(GATE_SHUT, fields, reason="knockd-away" if reason == AWAY else "degraded")
+            log.event(GATE_SHUT, fields, reason="knockd-away" if self._wanted == AWAY else "degraded")
 
 
 def plain(source: str) -> str:

@@ -36,13 +36,16 @@ class _State(enum.Enum):
 
 
 class Shutter:
-    """Over ``sockets``, which are shut already. Neither verb raises: what fails is logged, and tried again next time.
+    """Over ``sockets``, which are shut already. Neither verb raises: what fails is logged once, and tried again next
+    time.
 
-    ``is_open``: all are. ``is_shut``: surely none is.
+    ``is_open``: all are. ``is_shut``: surely none is. ``trouble``: why one of them is not as it was last told to be.
     """
 
     def __init__(self, sockets: Sequence[socket.socket]) -> None:
         self._states = dict.fromkeys(sockets, _State.DEAF)
+        self._complaints: dict[socket.socket, str] = {}
+        self.trouble: str | None = None
 
     @property
     def is_open(self) -> bool:
@@ -56,48 +59,59 @@ class Shutter:
 
     def shut(self) -> None:
         """Nobody new gets in. Takes microseconds; twice does no harm."""
+        self.trouble = None
         for sock, state in self._states.items():
             if state is _State.OPEN:
-                self._states[sock] = _shut(sock)
+                self._states[sock] = self._shut(sock)
 
     def open(self) -> None:
         """As before ``shut``."""
+        self.trouble = None
         for sock, state in self._states.items():
             if state is not _State.OPEN:
-                self._states[sock] = _open(sock, state)
+                self._states[sock] = self._open(sock, state)
 
-
-def _shut(sock: socket.socket) -> _State:
-    try:
-        with _right(Capability.NET_ADMIN):
-            attach(sock, DROP_ALL)
-    except OSError as error:
-        _complain(error, "the tunnel port cannot be made deaf: connections to it are refused instead")
-    else:
-        return _State.DEAF
-    try:
-        sock.setsockopt(socket.SOL_SOCKET, SO_BINDTOIFINDEX, NOWHERE)
-    except OSError as error:
-        _complain(error, "the tunnel port cannot be shut")
-        return _State.OPEN
-    return _State.AWAY
-
-
-def _open(sock: socket.socket, state: _State) -> _State:
-    try:
-        if state is _State.DEAF:
-            detach(sock)
+    def _shut(self, sock: socket.socket) -> _State:
+        try:
+            with _right(Capability.NET_ADMIN):
+                attach(sock, DROP_ALL)
+        except OSError as error:
+            without_filter = error
         else:
-            with _right(Capability.NET_RAW):
-                sock.setsockopt(socket.SOL_SOCKET, SO_BINDTOIFINDEX, ANYWHERE)
-    except OSError as error:
-        _complain(error, "the tunnel port cannot be opened again")
-        return state
-    return _State.OPEN
+            self._complaints.pop(sock, None)
+            return _State.DEAF
+        try:
+            sock.setsockopt(socket.SOL_SOCKET, SO_BINDTOIFINDEX, NOWHERE)
+        except OSError as error:
+            self._trouble(sock, error, "the tunnel port cannot be shut")
+            return _State.OPEN
+        self._complain(
+            sock, without_filter, "the tunnel port cannot be made deaf: connections to it are refused instead"
+        )
+        return _State.AWAY
 
+    def _open(self, sock: socket.socket, state: _State) -> _State:
+        try:
+            if state is _State.DEAF:
+                detach(sock)
+            else:
+                with _right(Capability.NET_RAW):
+                    sock.setsockopt(socket.SOL_SOCKET, SO_BINDTOIFINDEX, ANYWHERE)
+        except OSError as error:
+            self._trouble(sock, error, "the tunnel port cannot be opened again")
+            return state
+        self._complaints.pop(sock, None)
+        return _State.OPEN
 
-def _complain(error: OSError, message: str) -> None:
-    log.event(DIAGNOSTIC, log.error_fields(error), message=message, level="error")
+    def _trouble(self, sock: socket.socket, error: OSError, what: str) -> None:
+        self.trouble = f"{what}: {error.strerror}"
+        self._complain(sock, error, what)
+
+    def _complain(self, sock: socket.socket, error: OSError, message: str) -> None:
+        """Once for each socket, however often it is tried."""
+        if self._complaints.get(sock) != message:
+            self._complaints[sock] = message
+            log.event(DIAGNOSTIC, log.error_fields(error), message=message, level="error")
 
 
 def _right(right: Capability) -> contextlib.AbstractContextManager[None]:

@@ -16,16 +16,22 @@ NOW = 1_000_000.0
 
 
 class FakeShutter:
-    """Remembers what it was told."""
+    """Remembers what it was told. ``fault``: why it does not do it."""
 
     def __init__(self) -> None:
         self.is_open = False
+        self.fault: str | None = None
+        self.trouble: str | None = None
 
     def shut(self) -> None:
-        self.is_open = False
+        self._set(is_open=False)
 
     def open(self) -> None:
-        self.is_open = True
+        self._set(is_open=True)
+
+    def _set(self, *, is_open: bool) -> None:
+        self.trouble = self.fault if is_open != self.is_open else None
+        self.is_open = self.is_open if self.trouble else is_open
 
 
 class Rig:
@@ -114,6 +120,46 @@ def test_a_fault_says_why() -> None:
     rig.hear(Ready(7), OK, Fault("packet capture: Bad file descriptor", 75))
     rig.gate.ended()
     assert rig.state() == ("shut", "packet capture: Bad file descriptor", False)
+
+
+async def test_a_port_that_cannot_be_opened_again_is_not_called_open(
+    events: list[object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "RETRY_SECONDS", 0.02)
+    rig = Rig()
+    rig.shutter.fault = "the tunnel port cannot be opened again: Cannot allocate memory"
+    rig.hear(Ready(7), OK)
+    assert rig.state() == ("shut", rig.shutter.fault, False)
+    changes = rig.changes
+    await asyncio.sleep(0.1)
+    assert rig.changes > changes, "it is tried again"
+    assert rig.state() == ("shut", rig.shutter.fault, False)
+    told, rig.shutter.fault = rig.shutter.fault, None
+    await asyncio.sleep(0.1)
+    assert rig.state() == ("ok", None, True)
+    assert events == [("gate-shut", "degraded", told), ("gate-open", None, None)]
+    rig.gate.close()
+
+
+async def test_a_port_that_cannot_be_shut_is_told_and_tried_again(
+    events: list[object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "RETRY_SECONDS", 0.02)
+    rig = Rig()
+    rig.hear(Ready(7), OK)
+    rig.shutter.fault = "the tunnel port cannot be shut: Cannot allocate memory"
+    rig.gate.ended()
+    assert rig.state() == ("shut", f"{AWAY}; {rig.shutter.fault}", True)
+    rig.gate.ended()
+    told, rig.shutter.fault = rig.shutter.fault, None
+    await asyncio.sleep(0.1)
+    assert rig.state() == ("shut", AWAY, False)
+    assert events[1:] == [("gate-shut", "knockd-away", f"{AWAY}; {told}"), ("gate-shut", "knockd-away", AWAY)]
+    rig.shutter.fault = told
+    rig.hear(Ready(8), OK)
+    rig.gate.close()
+    await asyncio.sleep(0.1)
+    assert rig.state() == ("shut", told, False), "no more timers"
 
 
 def test_one_that_never_was_ready_is_away() -> None:

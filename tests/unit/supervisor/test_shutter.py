@@ -149,10 +149,13 @@ def test_what_cannot_be_shut_at_all_is_tried_again(
         monkeypatch.setattr(module, "NOWHERE", -1)
         shutter.shut()
         assert not shutter.is_shut
-        assert complaints[-1] == "error: the tunnel port cannot be shut"
+        shutter.shut()
+        assert complaints == ["error: the tunnel port cannot be shut"], "once"
+        assert (shutter.trouble or "").startswith("the tunnel port cannot be shut: ")
         monkeypatch.undo()
         shutter.shut()
         assert shutter.is_shut
+        assert shutter.trouble is None
         assert not gets_in(port_of(listener))
 
 
@@ -164,8 +167,11 @@ def test_what_cannot_be_opened_stays_shut_and_is_tried_again(
     with listener:
         monkeypatch.setattr(module, "detach", fail)
         shutter.open()
+        shutter.open()
         assert (shutter.is_shut, shutter.is_open) == (True, False)
-        assert complaints == ["error: the tunnel port cannot be opened again"]
+        assert complaints == ["error: the tunnel port cannot be opened again"], "once"
+        assert shutter.trouble == f"the tunnel port cannot be opened again: {os.strerror(errno.ENOMEM)}"
         monkeypatch.undo()
         shutter.open()
+        assert shutter.trouble is None
         assert gets_in(port_of(listener))
