@@ -155,24 +155,25 @@ class Connector:
         try:
             async with asyncio.timeout(timeout):
                 tried.addresses = await resolve(self.target.host, self.target.port)
-                tried.step("resolve", began)
-                began = time.monotonic()
-                sock = await self._race(tried)
+            tried.step("resolve", began)
+            left = timeout - (time.monotonic() - began)
+            began = time.monotonic()
+            sock = await self._race(tried, left)
         except (OSError, UnicodeError) as error:  # TimeoutError is an OSError
             tried.step("connect" if tried.addresses else "resolve", tried.knocked_at or began, ok=False)
             raise connect_failed(error, tried) from None
         tried.step("connect", tried.knocked_at or began)
         return _Connected(sock, time.monotonic(), tuple(tried.steps))
 
-    async def _race(self, tried: Tried) -> socket.socket:
+    async def _race(self, tried: Tried, timeout: float) -> socket.socket:
         if self._knocker is None:
-            return await Race(tried.addresses, None, self._make_socket).run()
+            return await Race(tried.addresses, None, self._make_socket).run(timeout)
         began = time.monotonic()
         knocks = Knocks(self._knocker)
         try:
             with knocks:
                 race = Race(tried.addresses, knocks, self._make_socket, self._round_trip)
-                sock = await race.run()
+                sock = await race.run(timeout)
                 self._round_trip = race.round_trip
                 return sock
         finally:

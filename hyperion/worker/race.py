@@ -38,6 +38,13 @@ MAX_IN_FLIGHT = 6
 #: Seconds that the first address is alone before the others have their turns (RFC 8305 section 5).
 ADDRESS_DELAY = 0.25
 
+#: Seconds of a last look at the deadline: a loop that is late may hear of the clock before it hears of an answer.
+LAST_LOOK = 0.02
+#: Seconds behind a deadline that no loop is late by, unless its process was stopped or starved, or the machine slept.
+STOOD_STILL_SECONDS = 0.5
+#: Seconds for what is answered then: the kernel repeats what was lost within one.
+SECOND_CHANCE = 1.0
+
 #: Linux: bind to an address, and let ``connect`` choose the port.
 _IP_BIND_ADDRESS_NO_PORT = 24
 
@@ -55,6 +62,23 @@ def moments(round_trip: float | None = None) -> Iterator[float]:
     for interval in itertools.chain(FIRST_INTERVALS, itertools.repeat(INTERVAL)):
         yield at
         at += max(interval, patience) if at < QUICK_SECONDS else LATE_INTERVAL
+
+
+class Deadline:
+    """The end of a dial, ``at`` seconds of the loop. It is moved once: nobody is told that a server is silent because
+    we did not listen."""
+
+    def __init__(self, at: float) -> None:
+        self.at = at
+        self._moved = False
+
+    def is_over(self, now: float) -> bool:
+        """Whether it has come. At first for a last look, or a longer one, if we stood still."""
+        if now < self.at or self._moved:
+            return now >= self.at
+        self._moved = True
+        self.at = now + (SECOND_CHANCE if now - self.at >= STOOD_STILL_SECONDS else LAST_LOOK)
+        return False
 
 
 class Race:
@@ -78,28 +102,36 @@ class Race:
         self._errors: list[OSError] = []
         self._turns = itertools.count()
 
-    async def run(self) -> socket.socket:
-        """The first connected socket, non-blocking. Cancel it when the time is over.
+    async def run(self, timeout: float) -> socket.socket:
+        """The first connected socket, non-blocking, within ``timeout`` seconds.
 
-        Raises the most telling ``OSError`` as soon as no address is left that could still answer.
+        Raises the most telling ``OSError`` as soon as no address is left that could still answer, and ``TimeoutError``.
+        The deadline is kept here, and not by whoever might cancel this: what was answered before anybody looked at the
+        clock counts, also if this process, or the whole machine, stood still meanwhile.
         """
         winner: socket.socket | None = None
         starts = self._starts()
         loop = asyncio.get_running_loop()
         began = loop.time()
+        deadline = Deadline(began + timeout)
         following: float | None = next(starts)
         try:
             while winner is None:
                 if following is not None and (not self._running or loop.time() >= began + following):
                     self._begin(following)
                     following = next(starts, None)
-                wait = None if following is None else max(0.0, began + following - loop.time())
+                until = deadline.at if following is None else min(deadline.at, began + following)
+                wait = max(0.0, until - loop.time())
                 done, _ = await asyncio.wait(list(self._running), timeout=wait, return_when=asyncio.FIRST_COMPLETED)
                 winner = self._judge(done)
                 if winner is None and not self._alive and not self._running:
                     raise self._most_telling()
                 if not self._alive:
                     following = None
+                if winner is None and (now := loop.time()) >= deadline.at:
+                    following = None  # nothing more begins; what is under way has a last chance
+                    if not self._running or deadline.is_over(now):
+                        raise TimeoutError
         finally:
             await self._take_back(winner)
         return winner

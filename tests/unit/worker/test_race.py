@@ -130,7 +130,7 @@ def test_on_a_long_path_an_answer_is_waited_for() -> None:
 
 async def test_without_a_gate_one_attempt_is_enough(listener: socket.socket, sockets: Sockets) -> None:
     race = Race([of(listener)], None, sockets)
-    sock = await race.run()
+    sock = await race.run(QUICK_SECONDS)
     assert 0 < (race.round_trip or 0) < 1
     assert sock.getpeername() == listener.getsockname()
     assert sockets.made == [sock]
@@ -140,7 +140,7 @@ async def test_without_a_gate_one_attempt_is_enough(listener: socket.socket, soc
 
 async def test_an_address_that_refuses_costs_no_time(listener: socket.socket, sockets: Sockets) -> None:
     began = time.monotonic()
-    sock = await Race([address(closed_port()), of(listener)], None, sockets).run()
+    sock = await Race([address(closed_port()), of(listener)], None, sockets).run(QUICK_SECONDS)
     assert time.monotonic() - began < ADDRESS_DELAY
     assert sock.getpeername() == listener.getsockname()
     assert sockets.open() == [sock]
@@ -150,7 +150,7 @@ async def test_an_address_that_refuses_costs_no_time(listener: socket.socket, so
 async def test_an_address_that_is_silent_costs_one_delay(listener: socket.socket, sockets: Sockets) -> None:
     async with gate(1) as silent:
         began = time.monotonic()
-        sock = await Race([address(silent.port), of(listener)], None, sockets).run()
+        sock = await Race([address(silent.port), of(listener)], None, sockets).run(QUICK_SECONDS)
         assert 0.9 * ADDRESS_DELAY < time.monotonic() - began < 4 * ADDRESS_DELAY  # a loop's clock has its own grain
         assert sockets.open() == [sock]
         sock.close()
@@ -159,9 +159,9 @@ async def test_an_address_that_is_silent_costs_one_delay(listener: socket.socket
 async def test_if_none_is_left_the_most_telling_error_is_raised(sockets: Sockets) -> None:
     unreachable = address(1, "255.255.255.255")
     with pytest.raises(ConnectionRefusedError):
-        await Race([unreachable, address(closed_port())], None, sockets).run()
+        await Race([unreachable, address(closed_port())], None, sockets).run(QUICK_SECONDS)
     with pytest.raises(OSError, match=r"(?i)unreachable|permission") as caught:
-        await Race([unreachable], None, sockets).run()
+        await Race([unreachable], None, sockets).run(QUICK_SECONDS)
     assert not isinstance(caught.value, ConnectionRefusedError)
     assert sockets.open() == []
 
@@ -171,7 +171,7 @@ async def test_it_knocks_until_the_gate_opens(sockets: Sockets, needed: int) -> 
     async with gate(needed) as server:
         with knocks(server.knock_port, sockets) as sent:
             began = time.monotonic()
-            sock = await Race([address(server.port)], sent, sockets).run()
+            sock = await Race([address(server.port)], sent, sockets).run(QUICK_SECONDS)
             assert time.monotonic() - began < 0.9  # no SYN of the kernel's own was needed
         assert sent.sent >= needed
         assert sock.getpeername()[1] == server.port
@@ -184,16 +184,24 @@ async def test_a_gate_that_stays_shut_is_not_hammered(sockets: Sockets, monkeypa
     monkeypatch.setattr(race, "INTERVAL", 0.02)
     async with gate(10_000) as server:
         with knocks(server.knock_port, sockets) as sent, pytest.raises(TimeoutError):
-            async with asyncio.timeout(1.0):
-                await Race([address(server.port)], sent, sockets).run()
+            await Race([address(server.port)], sent, sockets).run(1.0)
         assert 10 < sent.sent < 40
         assert sockets.most <= MAX_IN_FLIGHT
         assert sockets.open() == sockets.open(socket.SOCK_DGRAM) == []
 
 
+async def test_nothing_begins_behind_the_deadline(sockets: Sockets, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(race, "moments", lambda _: iter((0.0, 0.05, 0.1, 0.105, 0.11)))
+    monkeypatch.setattr(race, "LAST_LOOK", 0.2)
+    async with gate(10_000) as server:
+        with knocks(server.knock_port, sockets) as sent, pytest.raises(TimeoutError):
+            await Race([address(server.port)], sent, sockets).run(0.099)
+        assert sent.sent == 2
+
+
 async def test_a_port_that_refuses_ends_the_dial(sockets: Sockets) -> None:
     with knocks(9, sockets) as sent, pytest.raises(ConnectionRefusedError):
-        await Race([address(closed_port())], sent, sockets).run()
+        await Race([address(closed_port())], sent, sockets).run(QUICK_SECONDS)
     assert 1 <= sent.sent <= 10  # of 23; on a busy machine the next ones may be on their way
 
 
@@ -201,8 +209,7 @@ async def test_with_two_addresses_both_are_knocked_at(listener: socket.socket, s
     async with gate(10_000) as server:
         second = Address(socket.AF_INET, ("127.0.0.2", server.port))  # nobody: the gate listens on 127.0.0.1
         with knocks(server.knock_port, sockets) as sent, pytest.raises(TimeoutError):
-            async with asyncio.timeout(0.7):
-                await Race([address(server.port), second], sent, sockets).run()
+            await Race([address(server.port), second], sent, sockets).run(0.7)
         assert len([sock for sock in sockets.made if sock.type == socket.SOCK_DGRAM]) == 2  # one for each address
         assert sent.sent >= 5
 
@@ -228,7 +235,7 @@ async def test_who_is_answered_too_late_is_reset(listener: socket.socket, socket
 async def test_giving_up_closes_everything(sockets: Sockets) -> None:
     async with gate(10_000) as server:
         with knocks(server.knock_port, sockets) as sent:
-            attempt = asyncio.create_task(Race([address(server.port)], sent, sockets).run())
+            attempt = asyncio.create_task(Race([address(server.port)], sent, sockets).run(QUICK_SECONDS))
             await asyncio.sleep(0.1)
             assert sockets.open()
             attempt.cancel()
@@ -244,6 +251,49 @@ async def test_it_connects_from_where_it_knocked(listener: socket.socket, socket
 
     order = KnockOrder(derive_knock_key(bytes(32)), 9)
     with Elsewhere(Knocker(order, bytes(32), 1, ServerClock(), sockets)) as sent:
-        sock = await Race([of(listener)], sent, sockets).run()
+        sock = await Race([of(listener)], sent, sockets).run(QUICK_SECONDS)
     assert sock.getsockname()[0] == "127.0.0.77"
     sock.close()
+
+
+@pytest.mark.parametrize("gated", [False, True])
+@pytest.mark.parametrize("pause", [0.3, 0.8])
+async def test_an_answer_that_came_while_we_stood_still_counts(
+    listener: socket.socket, sockets: Sockets, gated: bool, pause: float
+) -> None:
+    """A process that was stopped sees its deadline and the answer at once."""
+
+    def stand_still(family: int, kind: int) -> socket.socket:
+        if kind == socket.SOCK_STREAM:
+            asyncio.get_running_loop().call_soon(time.sleep, pause)  # behind the connect, before anybody looks
+        return sockets(family, kind)
+
+    with knocks(9, sockets) as sent:
+        sock = await Race([of(listener)], sent if gated else None, stand_still).run(0.2)
+    with sock:
+        assert sock.getpeername() == listener.getsockname()
+
+
+async def test_whoever_stood_still_looks_once_more_and_then_gives_up(sockets: Sockets) -> None:
+    """The answer itself may have been lost meanwhile, and comes again."""
+    async with gate(10_000) as silent:
+        loop = asyncio.get_running_loop()
+        loop.call_later(0.05, time.sleep, 0.15 + race.STOOD_STILL_SECONDS + 0.1)
+        began = loop.time()
+        with pytest.raises(TimeoutError):
+            await Race([address(silent.port)], None, sockets).run(0.2)
+        assert 0.2 + race.STOOD_STILL_SECONDS + race.SECOND_CHANCE < loop.time() - began < 4
+        assert sockets.open() == []
+
+
+@pytest.mark.parametrize(
+    ("looks", "over"),
+    [
+        ([9.9, 10.0, 10.01, 10.03], [False, False, False, True]),
+        ([16.0, 16.9, 17.0], [False, False, True]),
+        ([16.0, 30.0], [False, True]),
+    ],
+)
+def test_a_deadline_moves_once(looks: list[float], over: list[bool]) -> None:
+    deadline = race.Deadline(10.0)
+    assert [deadline.is_over(now) for now in looks] == over
