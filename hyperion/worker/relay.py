@@ -12,6 +12,7 @@ from time import monotonic
 
 from hyperion.proto.yamux.frame import HEADER_BYTES
 from hyperion.proto.yamux.stream import YamuxStream
+from hyperion.proto.yamux.window import WindowBudget
 from hyperion.worker.buffers import MAX_BODY_BYTES, local_buffer
 from hyperion.worker.connection import StreamOwner, TunnelConnection
 from hyperion.worker.local_socket import LocalOwner, LocalSocket
@@ -30,6 +31,7 @@ class Relay(LocalOwner, StreamOwner):
         "_early_out",
         "_ended",
         "_held",
+        "_left_behind",
         "_local",
         "_local_ended",
         "_peer_ended",
@@ -58,6 +60,7 @@ class Relay(LocalOwner, StreamOwner):
         self._local_ended = False
         self._peer_ended = False  # told by ``on_finish``; the stream knows it before its last data was handed on
         self._ended = False
+        self._left_behind: tuple[WindowBudget, int] | None = None  # bytes that its connection answers for
 
     # --- for subclasses
 
@@ -223,8 +226,12 @@ class Relay(LocalOwner, StreamOwner):
         """Both sides said their last word: let the rest drain, then close."""
         if self._ended or self._early_out or not self._local_ended or not self._peer_ended:
             return
+        connection = self.connection
         self._detach(reset=False)
         if self._local is not None:
+            if connection is not None and self._local.waiting_bytes:
+                self._left_behind = connection.tunnel.mux.budget, self._local.waiting_bytes
+                self._left_behind[0].hold(self._left_behind[1])
             self._local.close()  # ``on_local_closed`` reports, once a slow application has taken everything
 
     def _detach(self, *, reset: bool) -> None:
@@ -246,4 +253,7 @@ class Relay(LocalOwner, StreamOwner):
 
     def _report(self, reason: str) -> None:
         self._ended = True
+        if self._left_behind is not None:
+            budget, size = self._left_behind
+            budget.give_back(size)
         self.relay_ended(reason)

@@ -142,10 +142,13 @@ class ServedSession(Session):
     def on_stream(self, connection: TunnelConnection, stream: YamuxStream) -> None:
         self._streams += 1
         self._counters.streams_total += 1
-        if len(self._running) >= MAX_RUNNING:
+        too_many = len(self._running) >= MAX_RUNNING
+        if too_many or connection.tunnel.mux.budget.left < 0:
             connection.reset(stream)
             fields = {"hyperion.stream.id": stream.id, "destination.ip": TARGET_HOST}
-            log.event(STREAM_FAILED, self._fields | fields, reason="too-many-streams")
+            log.event(
+                STREAM_FAILED, self._fields | fields, reason="too-many-streams" if too_many else "too-much-unread"
+            )
             return
         relay = ServedStream(self, connection, stream)
         self._running.add(relay)

@@ -187,7 +187,7 @@ class YamuxModel(RuleBasedStateMachine):
                 assert window.buffered >= 0
                 assert window.available + window.buffered <= window.maximum <= LIMITS.max_stream_window
                 lent += window.maximum - INITIAL_WINDOW_BYTES
-            assert lent + side.session._budget.left == BUDGET
+            assert lent + side.session.budget.left == BUDGET
 
     @invariant()
     def nobody_has_more_credit_than_was_granted(self) -> None:
@@ -215,7 +215,7 @@ class YamuxModel(RuleBasedStateMachine):
         for side in self.sides:
             side.session.receive_data(bytes(side.wire), self.now)
             assert side.session.stream_count == 0
-            assert side.session._budget.left == BUDGET
+            assert side.session.budget.left == BUDGET
             assert side.session._unacknowledged == 0
 
 

@@ -92,7 +92,8 @@ class YamuxSession(FrameParser):
         self._queued_pongs = 0
         self._unacknowledged = 0
         self._next_id = 1
-        self._budget = WindowBudget(limits.window_budget)
+        #: what windows may still grow by; the driver holds in it what streams leave behind that ended
+        self.budget = WindowBudget(limits.window_budget)
         self._keepalive = KeepAlive()
         self._hasty_resets = HastyResets(limits.max_hasty_resets)
         # the Data body that is under way
@@ -125,6 +126,7 @@ class YamuxSession(FrameParser):
             and len(self._streams) < self._limits.max_opened
             and self._unacknowledged < self._limits.max_unacknowledged
             and self._next_id <= MAX_U32
+            and self.budget.left >= 0
         )
 
     def next_event(self) -> YamuxEvent | None:
@@ -350,7 +352,7 @@ class YamuxSession(FrameParser):
     # --- helpers
 
     def _new_window(self) -> ReceiveWindow:
-        return ReceiveWindow(self._budget, self._limits.max_stream_window)
+        return ReceiveWindow(self.budget, self._limits.max_stream_window)
 
     def _charge(self, stream: YamuxStream, size: int) -> int:
         """Take ``size`` bytes of the credit; the flags that go with them. Raises StreamStateError."""

@@ -14,7 +14,8 @@ from hyperion.proto.yamux.frame import INITIAL_WINDOW_BYTES
 
 #: What all streams of a connection may have beyond their initial windows, bytes. With 512 streams of 256 KiB that is
 #: 192 MiB of credit: what a peer may send that nobody has taken. Who takes it may count bytes as taken a little earlier
-#: than the kernel does; the worker does so with 64 KiB a stream.
+#: than the kernel does; the worker does so with 64 KiB a stream. What a stream leaves behind that ended before its
+#: bytes were taken counts here, too (``hold``): else a peer could fill one stream after the other, and end it.
 CONNECTION_BUDGET_BYTES = 64 * 1024 * 1024
 
 #: Largest window of one stream, bytes: 1 Gbit/s at 130 ms of round trip.
@@ -22,7 +23,10 @@ MAX_STREAM_WINDOW_BYTES = 16 * 1024 * 1024
 
 
 class WindowBudget:
-    """Bytes that the streams of one connection may add to their windows. Given back when a stream ends."""
+    """Bytes that the streams of one connection may add to their windows. Given back when a stream ends.
+
+    ``left`` is below 0 when streams that ended hold more: then no new one may be taken on.
+    """
 
     __slots__ = ("left",)
 
@@ -31,12 +35,16 @@ class WindowBudget:
 
     def take(self, size: int) -> int:
         """Take up to ``size`` bytes; return how many there were."""
-        taken = min(size, self.left)
+        taken = max(0, min(size, self.left))
         self.left -= taken
         return taken
 
+    def hold(self, size: int) -> None:
+        """A stream ended, and ``size`` of its bytes still lie in the driver's memory: until they are given back."""
+        self.left -= size
+
     def give_back(self, size: int) -> None:
-        """Return what a stream had taken."""
+        """Return what a stream had taken or held."""
         self.left += size
 
 

@@ -13,7 +13,7 @@ from hyperion.proto.yamux.frame import RST, SYN, FrameType, encode_header
 from hyperion.proto.yamux.resets import MAX_HASTY_RESETS
 from hyperion.worker import session
 from hyperion.worker.deadlines import Deadlines
-from tests.helpers.rig import ADMIN, Events, Rig, echo, ending, hang_up, service, until
+from tests.helpers.rig import ADMIN, Events, Rig, echo, ending, hang_up, reset, service, until
 
 pytestmark = pytest.mark.both_loops
 
@@ -144,6 +144,44 @@ async def test_streams_that_only_drain_count(events: Events, monkeypatch: pytest
         assert "too-many-streams" in events.reasons(STREAM_FAILED)
         for _, its_writer in [*opened, (reader, writer)]:
             await hang_up(its_writer)
+
+
+@pytest.mark.parametrize("service_then", ["reads", "resets"])
+async def test_what_streams_leave_behind_counts_against_their_connection(events: Events, service_then: str) -> None:
+    """A service that ends its side and reads nothing: what it was sent waits in our memory, also after the stream."""
+    over = asyncio.Event()
+
+    async def end_and_read_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.transport.pause_reading()  # type: ignore[attr-defined]  # the write transport reads, too
+        writer.write_eof()
+        await over.wait()
+        if service_then == "reads":
+            writer.transport.resume_reading()  # type: ignore[attr-defined]
+            while await reader.read(1 << 18):
+                pass
+        else:
+            reset(writer)
+
+    async with service(end_and_read_nothing) as port, service(echo) as other, Rig(port, other) as rig:
+        budget = rig.server_tunnels()[0].tunnel.mux.budget
+        whole, budget.left = budget.left, 100_000  # the rest: windows that have grown
+        reader, writer = await rig.open()
+        assert await reader.read() == b""
+        (served,) = next(iter(rig.server._sessions)).running
+        while served._local is None or served._local.waiting_bytes <= 100_000:
+            writer.write(bytes(20_000))
+            await asyncio.sleep(0.001)
+        writer.write_eof()
+        await until(lambda: budget.left < 0)
+        writer.close()
+        refused, refused_writer = await rig.open(1)
+        assert await ending(refused) == "reset"
+        assert "too-much-unread" in events.reasons(STREAM_FAILED)
+        await hang_up(refused_writer)
+        over.set()
+        await until(lambda: budget.left == 100_000)
+        budget.left = whole
+        assert await rig.exchange(b"x", 1) == b"x"
 
 
 def descriptors() -> int:

@@ -34,6 +34,15 @@ def test_budget() -> None:
     assert budget.left == 100
 
 
+def test_what_is_left_behind_counts_and_stops_all_growth() -> None:
+    budget = WindowBudget(100)
+    budget.hold(150)
+    assert budget.left == -50
+    assert budget.take(10) == 0
+    budget.give_back(150)
+    assert budget.left == 100
+
+
 def test_credit_by_the_quarter() -> None:
     window = ReceiveWindow(WindowBudget())
     arrive(window, QUARTER)
