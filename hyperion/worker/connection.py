@@ -7,8 +7,6 @@ Source: DESIGN section 4; WIRE sections 5 to 8.
 """
 
 import asyncio
-import socket
-import sys
 from abc import ABC, abstractmethod
 from time import monotonic
 from typing import cast
@@ -40,12 +38,6 @@ from hyperion.worker.farewell import Farewell
 from hyperion.worker.outlet import Outlet
 from hyperion.worker.scheduler import Scheduler
 
-#: Bytes that wait in our own memory for the kernel before local sockets are no longer read: two of the largest records.
-WRITE_HIGH_BYTES = 128 * 1024
-#: ... and when they are read again.
-WRITE_LOW_BYTES = 32 * 1024
-#: Unsent bytes in the kernel that make the socket not writable: what a keystroke may have to wait behind.
-NOTSENT_LOWAT_BYTES = 128 * 1024
 #: A peer that lets so much pile up reads nothing at all while it makes us answer. A slow one does not get there: while
 #: nothing is taken, only control frames get past the scheduler, and of each of 512 streams one small read (6 KiB).
 MAX_UNSENT_BYTES = 4 * 1024 * 1024
@@ -54,8 +46,9 @@ CLOSE_TIMEOUT = 2.0
 #: Bodies up to this are gathered, and go out in one record with everything else of this turn of the loop, if there is
 #: anything else.
 SMALL_BODY_BYTES = 2 * 1024
-
-_TCP_NOTSENT_LOWAT = getattr(socket, "TCP_NOTSENT_LOWAT", 25 if sys.platform == "linux" else None)
+#: Frames of one tunnel handled in a turn of the loop, 2 ms. A read of 256 KiB may hold 20,000 tiny ones, and the other
+#: tunnels of this worker would wait for all of them.
+FRAMES_A_TURN = 512
 
 
 class StreamOwner(ABC):
@@ -110,6 +103,7 @@ class TunnelConnection(asyncio.BufferedProtocol):
     def __init__(self, tunnel: Tunnel, session: Session) -> None:
         self.tunnel = tunnel
         tunnel.read_into(plain_buffer)
+        tunnel.mux.frames_at_once = FRAMES_A_TURN
         self.session = session
         self.loop = asyncio.get_running_loop()
         self.scheduler = Scheduler(tunnel.max_body, self.loop.call_soon)
@@ -220,8 +214,6 @@ class TunnelConnection(asyncio.BufferedProtocol):
         tcp = as_transport(transport)
         self._transport = tcp
         self._outlet = Outlet(tcp)
-        tcp.set_write_buffer_limits(WRITE_HIGH_BYTES, WRITE_LOW_BYTES)
-        _tune(tcp.get_extra_info("socket"))
         self._write_out()
         self._arm_timer()
 
@@ -235,8 +227,14 @@ class TunnelConnection(asyncio.BufferedProtocol):
         now = monotonic()
         self.tunnel.receive_data(tunnel_buffer[:nbytes], now)
         self._handle_events()
-        if nbytes == TUNNEL_READ_BYTES and self._outlet is not None:
-            self._outlet.let_others_read()
+        outlet = self._outlet
+        if outlet is None:
+            return
+        if self.tunnel.mux.has_more:
+            outlet.rest()
+            self.loop.call_soon(self._go_on, outlet)
+        elif nbytes == TUNNEL_READ_BYTES:
+            outlet.let_others_read()
 
     def eof_received(self) -> bool:
         """No half-close below yamux: the end of the TCP stream is the end of the tunnel."""
@@ -274,6 +272,16 @@ class TunnelConnection(asyncio.BufferedProtocol):
         self.session.on_closed(self, self._error)
 
     # --- inside
+
+    def _go_on(self, outlet: Outlet) -> None:
+        """The next turn of a read that held too many frames for one; nothing is read from the peer before its end."""
+        if self._error is None:
+            self.tunnel.mux.receive_more(monotonic())
+            self._handle_events()
+        if self._error is None and self.tunnel.mux.has_more:
+            self.loop.call_soon(self._go_on, outlet)
+        else:
+            outlet.read_on()
 
     def _handle_events(self) -> None:
         next_event = self.tunnel.next_event
@@ -384,12 +392,3 @@ def as_transport(transport: asyncio.BaseTransport) -> asyncio.Transport:
 def reason_of(error: ProtocolError) -> str:
     """The short stable word for logs."""
     return error.reason if isinstance(error, RemoteProtocolError) else "closed"
-
-
-def _tune(sock: socket.socket | None) -> None:
-    """No delay for small records; a small backlog in the kernel, so that they need not wait behind bulk."""
-    if sock is None or sock.family not in (socket.AF_INET, socket.AF_INET6):
-        return
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    if _TCP_NOTSENT_LOWAT is not None:
-        sock.setsockopt(socket.IPPROTO_TCP, _TCP_NOTSENT_LOWAT, NOTSENT_LOWAT_BYTES)

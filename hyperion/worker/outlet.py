@@ -23,6 +23,15 @@ if sys.platform == "linux":
     import fcntl
     import termios
 
+#: Bytes that wait in our own memory for the kernel before local sockets are no longer read: two of the largest records.
+WRITE_HIGH_BYTES: Final = 128 * 1024
+#: ... and when they are read again.
+WRITE_LOW_BYTES: Final = 32 * 1024
+#: Unsent bytes in the kernel that make the socket not writable: what a keystroke may have to wait behind.
+NOTSENT_LOWAT_BYTES: Final = 128 * 1024
+
+_TCP_NOTSENT_LOWAT: Final = getattr(socket, "TCP_NOTSENT_LOWAT", 25 if sys.platform == "linux" else None)
+
 # Elsewhere a descriptor is not so easily doubled (Windows), or nothing was measured.
 _SHARES: Final = sys.platform == "linux"
 
@@ -30,12 +39,15 @@ _SHARES: Final = sys.platform == "linux"
 class Outlet:
     """The way out of one connection, and in once it is shared."""
 
-    __slots__ = ("_direct", "_loop", "_transport", "broken")
+    __slots__ = ("_direct", "_loop", "_resting", "_transport", "broken")
 
     def __init__(self, transport: asyncio.Transport) -> None:
+        transport.set_write_buffer_limits(WRITE_HIGH_BYTES, WRITE_LOW_BYTES)
+        _tune(transport.get_extra_info("socket"))
         self._transport = transport
         self._loop = asyncio.get_running_loop()
         self._direct: socket.socket | None = None
+        self._resting = False
         #: reading found the connection broken, which the transport will not tell
         self.broken = False
 
@@ -68,6 +80,18 @@ class Outlet:
         if self._direct is None and not self._transport.is_closing():
             self._transport.pause_reading()
             self._loop.call_soon(self._read_on)
+
+    def rest(self) -> None:
+        """Read nothing before ``read_on``, which must come in one of the loop's next turns: what is there to be read
+        wakes the loop all the same."""
+        self._resting = True
+        if self._direct is None and not self._transport.is_closing():
+            self._transport.pause_reading()
+
+    def read_on(self) -> None:
+        """Read again."""
+        self._resting = False
+        self._read_on()
 
     @property
     def waiting_bytes(self) -> int:
@@ -116,6 +140,8 @@ class Outlet:
             direct.close()
 
     def _on_readable(self, direct: socket.socket, protocol: asyncio.BufferedProtocol, buffer: memoryview) -> None:
+        if self._resting:
+            return
         try:
             size = direct.recv_into(buffer)
         except (BlockingIOError, InterruptedError):
@@ -137,7 +163,7 @@ class Outlet:
             self._loop.call_exception_handler(context)
 
     def _read_on(self) -> None:
-        if self._direct is None and not self._transport.is_closing():
+        if self._direct is None and not self._resting and not self._transport.is_closing():
             self._transport.resume_reading()
 
     def _send(self, record: bytes | bytearray | memoryview) -> int:
@@ -148,3 +174,12 @@ class Outlet:
             return self._direct.send(record)
         except OSError:  # no room; or it is broken, which the transport will find out as well
             return 0
+
+
+def _tune(sock: socket.socket | None) -> None:
+    """No delay for small records; a small backlog in the kernel, so that they need not wait behind bulk."""
+    if sock is None or sock.family not in (socket.AF_INET, socket.AF_INET6):
+        return
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    if _TCP_NOTSENT_LOWAT is not None:
+        sock.setsockopt(socket.IPPROTO_TCP, _TCP_NOTSENT_LOWAT, NOTSENT_LOWAT_BYTES)

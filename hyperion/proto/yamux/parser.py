@@ -1,11 +1,13 @@
 """Cuts a byte stream into frames: whole headers, and bodies in parts as they arrive.
 
-Knows where a header ends and how much of a body is left. Refuses to know what frames mean: a subclass says. A base
-class and not a part: one call less for each of the some 10,000 records a second.
+Knows where a header ends, how much of a body is left, and how many frames are enough for one turn. Refuses to know
+what frames mean: a subclass says. A base class and not a part: one call less for each of the some 10,000 records a
+second.
 
 Source: WIRE sections 8.1 and 17 (Q22: a body may be larger than any buffer of ours, so it is never gathered).
 """
 
+import sys
 from abc import ABC, abstractmethod
 
 from hyperion.proto.yamux.frame import HEADER, HEADER_BYTES
@@ -15,7 +17,7 @@ HeaderFields = tuple[int, int, int, int, int]
 
 
 class FrameParser(ABC):
-    """Holds the part of a header that has come, never a body."""
+    """Holds the part of a header that has come, never a body; and what was left over of a turn."""
 
     def __init__(self) -> None:
         self._header = b""
@@ -23,6 +25,15 @@ class FrameParser(ABC):
         self._body_left = 0
         #: set by the subclass: everything that follows is discarded
         self._over = False
+        #: frames taken by one call of ``receive_data``; what follows is kept for ``receive_more``, which a driver calls
+        #: that sets this, and before more data is handed in
+        self.frames_at_once = sys.maxsize
+        self._rest = bytearray()
+
+    @property
+    def has_more(self) -> bool:
+        """Frames are left over for ``receive_more``."""
+        return bool(self._rest) and not self._over
 
     @abstractmethod
     def _on_frame(self, fields: HeaderFields, now: float) -> None:
@@ -34,8 +45,12 @@ class FrameParser(ABC):
 
     def _parse(self, data: memoryview, now: float) -> None:
         """Take bytes of the peer, cut anywhere."""
+        if self._rest:  # they have their turn first
+            self._rest += data
+            return
         position = 0
         end = len(data)
+        frames = self.frames_at_once
         while not self._over and position < end:
             if self._body_left:
                 piece = data[position : position + self._body_left]
@@ -49,7 +64,11 @@ class FrameParser(ABC):
                 if len(self._header) == HEADER_BYTES:
                     header, self._header = self._header, b""
                     self._on_frame(HEADER.unpack(header), now)
+            elif not frames:
+                self._rest += data[position:]
+                return
             else:
+                frames -= 1
                 fields = HEADER.unpack_from(data, position)
                 position += HEADER_BYTES
                 self._on_frame(fields, now)

@@ -233,6 +233,11 @@ class YamuxSession(FrameParser):
         except YamuxError as error:
             self.fail(error)
 
+    def receive_more(self, now: float) -> None:
+        """Take what was left over, as ``receive_data``; see ``frames_at_once``."""
+        rest, self._rest = self._rest, bytearray()
+        self.receive_data(memoryview(rest), now)
+
     def _on_frame(self, fields: HeaderFields, now: float) -> None:
         version, kind, flags, stream_id, length = fields
         if version != VERSION:

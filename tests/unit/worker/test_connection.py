@@ -3,10 +3,12 @@
 import asyncio
 import socket
 import sys
+from collections import Counter
 
 import pytest
 
 from hyperion.events import SESSION_CLOSED, TUNNEL_DOWN
+from hyperion.proto.errors import RecordError
 from hyperion.proto.noise.record import LENGTH_BYTES, TAG_BYTES
 from hyperion.proto.yamux.frame import HEADER_BYTES, SYN, FrameType, encode_header
 from hyperion.worker import connection
@@ -160,3 +162,73 @@ async def test_small_bodies_share_a_record_with_the_others_of_their_turn_and_wai
             assert seen == [around + together * (HEADER_BYTES + 5)]
         for _, writer in streams:
             await hang_up(writer)
+
+
+class Turns:
+    """Counts the loop's turns, and what the server handled in each."""
+
+    def __init__(self, rig: Rig) -> None:
+        self.number = 0
+        self.handled: Counter[int] = Counter()
+        served = rig.server_tunnels()[0]
+        next_event = served.tunnel.next_event
+
+        def count_event() -> object:
+            event = next_event()
+            self.handled[self.number] += event is not None
+            return event
+
+        served.tunnel.next_event = count_event  # type: ignore[method-assign, assignment]
+        self._next()
+
+    def _next(self) -> None:
+        self.number += 1
+        self._handle = asyncio.get_running_loop().call_soon(self._next)
+
+    def stop(self) -> None:
+        self._handle.cancel()
+
+
+@pytest.mark.parametrize("shared", [True, False])
+async def test_a_flood_of_tiny_frames_gives_others_their_turns(
+    monkeypatch: pytest.MonkeyPatch, *, shared: bool
+) -> None:
+    """One read holds 20,000 of them. What they say arrives whole and in order, and so does what follows."""
+    if not shared:
+        monkeypatch.setattr(Outlet, "share", lambda *_: None)
+    async with service(echo) as port, Rig(port) as rig:
+        reader, writer = await rig.open()
+        writer.write(b"first")
+        assert await reader.readexactly(5) == b"first"
+        ours = rig.client_tunnels()[0]
+        (stream,) = ours.tunnel.mux.streams
+        turns = Turns(rig)
+        data = noise(60_000)
+        for value in data:
+            ours.tunnel.mux.send_data(stream, bytes((value,)))
+        ours._write_out()
+        writer.write(b"last")
+        assert await reader.readexactly(len(data) + 4) == data + b"last"
+        turns.stop()
+        assert max(turns.handled.values()) <= 2 * connection.FRAMES_A_TURN + 20  # data, and perhaps a word about each
+        await hang_up(writer)
+
+
+async def test_a_drain_in_the_middle_of_a_flood_of_tiny_frames_hears_the_peer_out(events: Events) -> None:
+    async with service(echo) as port, Rig(port) as rig:
+        reader, writer = await rig.open()
+        writer.write(b"first")
+        assert await reader.readexactly(5) == b"first"
+        ours, served = rig.client_tunnels()[0], rig.server_tunnels()[0]
+        (stream,) = ours.tunnel.mux.streams
+        for _ in range(20_000):
+            ours.tunnel.mux.send_data(stream, b"x")
+        ours._write_out()
+        await until(lambda: served.tunnel.mux.has_more)
+        outlet = served._outlet
+        assert outlet is not None
+        error = RecordError("enough")
+        served.part(error)
+        await until(lambda: events.fields(SESSION_CLOSED))
+        assert not outlet._resting
+        await hang_up(writer)

@@ -17,6 +17,10 @@ class Recorder(FrameParser):
     def feed(self, data: bytes) -> None:
         self._parse(memoryview(data), 0.0)
 
+    def feed_more(self) -> None:
+        rest, self._rest = self._rest, bytearray()
+        self._parse(memoryview(rest), 0.0)
+
     def _on_frame(self, fields: HeaderFields, now: float) -> None:
         self.frames.append(fields)
         self._over = fields[1] == FrameType.GO_AWAY
@@ -45,6 +49,35 @@ def test_any_cut(size: int) -> None:
         parser.feed(b"")
     assert parser.frames == FRAMES
     assert b"".join(parser.bodies) == bytes(range(30))
+
+
+@pytest.mark.parametrize("frames", range(1, len(FRAMES) + 1))
+@pytest.mark.parametrize("size", range(1, len(WIRE) + 1))
+def test_so_many_frames_at_once_and_the_rest_later(size: int, frames: int) -> None:
+    """Whatever comes meanwhile has its turn behind it."""
+    parser = Recorder()
+    parser.frames_at_once = frames
+    for at in range(0, len(WIRE), size):
+        before = len(parser.frames)
+        parser.feed(WIRE[at : at + size])
+        assert len(parser.frames) - before <= frames + 1  # one whose header had come in part is not counted
+        if at % 2:
+            parser.feed_more()
+    while parser.has_more:
+        parser.feed_more()
+    assert parser.frames == FRAMES
+    assert b"".join(parser.bodies) == bytes(range(30))
+
+
+def test_nothing_is_left_over_of_what_is_over() -> None:
+    parser = Recorder()
+    parser.frames_at_once = 1
+    parser.feed(encode_header(FrameType.PING, 1, 0, 7) + encode_header(FrameType.GO_AWAY, 0, 0, 0) + WIRE)
+    assert parser.has_more
+    parser.feed_more()
+    parser.feed(WIRE)
+    assert not parser.has_more
+    assert len(parser.frames) == 2
 
 
 def test_a_header_is_told_once_it_is_whole() -> None:
