@@ -169,7 +169,9 @@ def _checked(newcomer: Newcomer, now: datetime.datetime) -> dict[str, Any]:
     try:
         key = PublicKey.parse(newcomer.pubkey)
     except KeyFormatError as error:
-        raise BadKeyError(f"PUBKEY: {error}", hint="it is what hyperion-client init printed") from None
+        raise BadKeyError(
+            f"PUBKEY: {error}", hint="it is what hyperion-client init printed: 44 characters, the last one ="
+        ) from None
     values: dict[str, Any] = {"name": newcomer.name, "pubkey": str(key)}
     if newcomer.allow is not None:
         values["allow"] = parse_ports(newcomer.allow)

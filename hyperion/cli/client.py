@@ -30,7 +30,7 @@ def program() -> None:
     """Reaches ports of servers that know this admin, through encrypted tunnels."""
 
 
-@program.command()
+@program.command(short_help="Forward local ports in the foreground.")
 @options.config("hyperion.toml")
 @click.option(
     "-L",
@@ -94,7 +94,7 @@ def run(
     return action
 
 
-@program.command()
+@program.command(short_help="Try servers step by step, and say what is wrong.")
 @options.config("hyperion.toml")
 @click.argument("names", metavar="[SERVER]...", nargs=-1, type=complete.ServerName())
 @options.json("hyperion.doctor/1")
@@ -120,7 +120,7 @@ def doctor(config_file: Path | None, names: tuple[str, ...], as_json: bool, time
     return action
 
 
-@program.command()
+@program.command(short_help="Connect standard input and output to a port of a server.")
 @options.config("hyperion.toml")
 @click.argument("server", metavar="SERVER", type=complete.ServerName())
 @click.argument("port", metavar="PORT", type=click.IntRange(1, 65_535))
@@ -144,7 +144,7 @@ def nc(config_file: Path | None, server: str, port: int, fdpass: bool) -> Action
     return action
 
 
-@program.command()
+@program.command(short_help="Connect to all servers in the background.")
 @options.config("hyperion.toml")
 @options.only
 @options.foreground
@@ -157,7 +157,7 @@ def nc(config_file: Path | None, server: str, port: int, fdpass: bool) -> Action
 @options.log
 @options.passphrase_fd
 @options.launch_fd
-@options.dry_run
+@options.dry_act
 @options.debug
 @click.pass_context
 def up(context: click.Context, /, foreground: bool, no_tun: bool, no_wait: bool, dry_run: bool, **given: Any) -> Action:

@@ -9,7 +9,7 @@ from hyperion.cli import complete, options
 from hyperion.cli.border import Action
 
 
-@click.command()
+@click.command(short_help="Write the first configuration, key and salt.")
 @click.option("--force", is_flag=True, help="Start over with a new key; what was there is kept under another name.")
 @options.dry_run
 @options.json("hyperion.client-init/1")
@@ -26,7 +26,7 @@ def init(force: bool, dry_run: bool, as_json: bool) -> Action:
     return action
 
 
-@click.command("add-server")
+@click.command("add-server", short_help="Add a server to the configuration.")
 @options.config("hyperion.toml")
 @click.argument("name")
 @click.argument("address", metavar="HOST[:PORT]")
@@ -65,7 +65,7 @@ def rm_server(config_file: Path | None, name: str, with_forwards: bool, dry_run:
     return action
 
 
-@click.command()
+@click.command(short_help="List the servers of the configuration.")
 @options.config("hyperion.toml")
 @options.json("hyperion.ls/1")
 @options.debug
@@ -81,7 +81,7 @@ def ls(config_file: Path | None, as_json: bool) -> Action:
     return action
 
 
-@click.command("ssh-config")
+@click.command("ssh-config", short_help="Let ssh, scp, git and rsync go through the tunnel.")
 @options.config("hyperion.toml")
 @click.option("--write", is_flag=True, help="Keep the blocks in a part of the ssh configuration of their own.")
 @click.option("--remove", is_flag=True, help="Take that part out again.")

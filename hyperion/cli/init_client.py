@@ -90,5 +90,5 @@ def _text(document: InitDocument) -> str:
     lines += ["", "next, on each server (--allow: the ports you want to reach there):", f"    {document.next_server}"]
     add, up = document.next_here
     lines += ["next, here (each server prints its first line ready to paste):", f"    {add}", f"    {up}"]
-    lines.append("    (without root: hyperion-client up, and hyperion-client ssh-config --write for ssh NAME)")
+    lines += ["    (without root: hyperion-client up, and for ssh NAME:", "    hyperion-client ssh-config --write)"]
     return "\n".join(lines)

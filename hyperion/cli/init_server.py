@@ -25,6 +25,8 @@ from hyperion.proto.keys import KEY_LENGTH, MIN_SALT_BYTES, KeyFormatError, Priv
 SCHEMA = "hyperion.server-init/1"
 KEY_NAME = "server.key"
 
+_KEY_HINT = "it is what hyperion-client init or keygen printed: 44 characters, the last one ="
+
 #: Seconds that the trial of the firewall waits for somebody who gets in: enough for what the admin has to type.
 TRIAL_SECONDS = 90
 
@@ -101,7 +103,7 @@ def check(order: Order) -> Plan:
     try:
         admin = PublicKey.parse(order.admin_key)
     except KeyFormatError as error:
-        raise BadKeyError(f"--admin-key: {error}", hint="it is what hyperion-client init or keygen printed") from None
+        raise BadKeyError(f"--admin-key: {error}", hint=_KEY_HINT) from None
     if order.admin_name is not None and not is_name(order.admin_name):
         raise UsageError(f"--admin-name: expected {NAME_RULE}", hint="like alice")
     try:
@@ -149,12 +151,13 @@ def _text(document: InitDocument) -> str:
         lines += ["", "note: nobody reaches any port yet; list them in [egress] allow"]
     lines += ["", "next, here:"]
     lines += [f"    {command}" for command in document.next_here]
-    lines += ["    (drops all other inbound traffic, and puts back what was there unless somebody gets in within"]
-    lines += [f"    {TRIAL_SECONDS} s; --keep-port 22 leaves ssh open to all)"]
+    lines += ["    (drops all other inbound traffic, and puts back what was there unless"]
+    lines += [f"    somebody gets in within {TRIAL_SECONDS} s; --keep-port 22 leaves ssh open to all)"]
     lines += ["next, on the admin's machine, while the server waits for that:", f"    {document.next_client}"]
     address = shlex.split(document.next_client)[3]
     if not is_public(Endpoint.parse(address).host):
-        lines.append(f"    ({address} is what this machine knows; use the address that the admin reaches it by)")
+        lines.append(f"    ({address} is what this machine knows of itself;")
+        lines.append("    use the address that the admin reaches it by)")
     port = Endpoint.parse(document.listen).port
     lines += ["", "where nobody can be locked out, at the console, the same rules without a trial:"]
     lines += [f"    hyperion-server print-firewall --tunnel-port {port} | sudo nft -f -"]

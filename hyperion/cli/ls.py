@@ -6,14 +6,13 @@ import msgspec
 
 from hyperion import running
 from hyperion.cli.output import say
+from hyperion.cli.transparent_mode import DEVICE
 from hyperion.cli.usual_config import usual_config
-from hyperion.config.outline import ClientOutline, outline_client
+from hyperion.config.outline import ClientOutline, ServerOutline, outline_client
 from hyperion.config.reading import read_client
 from hyperion.errors import RefusedError
 
 SCHEMA = "hyperion.ls/1"
-DEVICE = "hyperion0"
-
 #: Columns that a fake address takes at least.
 _ADDRESS_WIDTH = 15
 
@@ -60,11 +59,12 @@ def run_ls(config_file: Path | None, *, as_json: bool) -> int:
         say(msgspec.json.encode(document).decode())
         return 0
     say(f"hyperion: {_shown(runs, pid)}")
-    say(f"tun device {DEVICE} at {outline.tun.address}")
+    transparent = DEVICE.exists()
+    say(f"tun device {DEVICE.name} at {outline.tun.address}" if transparent else "transparent mode: off")
     if not outline.servers:
         say("no servers yet; add one: hyperion-client add-server NAME HOST[:PORT] PUBKEY")
         return 0
-    for line in _table(outline):
+    for line in _table(outline, transparent=transparent):
         say(line)
     return 0
 
@@ -81,6 +81,10 @@ def _shown(runs: bool | None, pid: int | None) -> str:
     if runs is None:
         return "unknown (another user's, perhaps: ask with sudo)"
     return f"UP (pid {pid or 'unknown'})" if runs else "down"
+
+
+def _reach(server: ServerOutline, *, transparent: bool) -> str:
+    return f"ssh user@{server.virtual_ip}" if transparent else f"hyperion-client nc {server.name} 22"
 
 
 def _documents(outline: ClientOutline) -> list[ServerDocument]:
@@ -102,11 +106,11 @@ def _documents(outline: ClientOutline) -> list[ServerDocument]:
     ]
 
 
-def _table(outline: ClientOutline) -> list[str]:
-    """The columns of the original."""
+def _table(outline: ClientOutline, *, transparent: bool) -> list[str]:
+    """The columns of the original. Without the device a fake address leads nowhere."""
     width = max(4, *(len(server.name) for server in outline.servers))
     rows = [
-        (server.name, str(server.virtual_ip), f"ssh user@{server.virtual_ip}   ({server.endpoint})")
+        (server.name, str(server.virtual_ip), f"{_reach(server, transparent=transparent)}   ({server.endpoint})")
         for server in outline.servers
     ]
     rows.insert(0, ("name", "fake ip", "reach it at"))

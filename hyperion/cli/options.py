@@ -10,7 +10,7 @@ import click
 from hyperion import __version__
 from hyperion.cli.border import Caller
 from hyperion.cli.complete import ServerNames
-from hyperion.paths import HOSTS_FILE
+from hyperion.paths import HOSTS_FILE, SERVER_CONFIG_NAME, SYSTEM_CLIENT_CONFIG, SYSTEM_CONFIG
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -60,13 +60,15 @@ version = click.version_option(__version__, "-V", "--version", message="%(prog)s
 
 def config(default_name: str) -> Callable[[Command], Command]:
     """``--config``, whose default is ``default_name`` in the configuration directory (found when the command runs)."""
+    system = SYSTEM_CONFIG if default_name == SERVER_CONFIG_NAME else SYSTEM_CLIENT_CONFIG
     return click.option(
         "-c",
         "--config",
         "config_file",
         metavar="FILE",
         type=click.Path(path_type=Path),
-        help=f"Configuration. [default: {default_name} in $HYPERION_HOME, else in ~/.config/hyperion]",
+        help=f"Configuration. [default: {default_name} in $HYPERION_HOME, else in ~/.config/hyperion; for root also "
+        f"that of who called sudo, else in {system}]",
     )
 
 
@@ -125,6 +127,9 @@ def json(what: str) -> Callable[[Command], Command]:
 
 #: ``--dry-run``, for everything that writes.
 dry_run = click.option("--dry-run", is_flag=True, help="Show what would be written, and write nothing.")
+
+#: ``--dry-run``, for what does something else than writing.
+dry_act = click.option("--dry-run", is_flag=True, help="Show what would be done, and do nothing.")
 
 
 def status(command: Command) -> Command:

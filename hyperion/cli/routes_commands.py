@@ -9,7 +9,7 @@ from hyperion.cli import options
 from hyperion.cli.border import Action
 
 
-@click.command()
+@click.command(short_help="Transparent mode under the servers' real addresses.")
 @options.config("hyperion.toml")
 @click.option("--tun-addr", metavar="ADDR", help="The device's own address. [default: [tun] addr]")
 @click.option("--prefix", type=click.IntRange(1, 30), help="Length of its subnet's prefix. [default: [tun] prefix]")
@@ -36,7 +36,7 @@ def tun(apply_routes: bool, **given: Any) -> Action:
     return action
 
 
-@click.command("print-routes")
+@click.command("print-routes", short_help="Print the routes that tun needs, as a shell script.")
 @options.config("hyperion.toml")
 @click.option("--dev", metavar="NAME", default="hyperion0", show_default=True, help="The device.")
 @click.option("--mark", type=click.IntRange(1, 2**32 - 1), default=26_745, show_default=True, help="The tunnel's mark.")

@@ -36,7 +36,7 @@ def program() -> None:
     """Serves ports of this machine to the admins it knows, through an encrypted tunnel."""
 
 
-@program.command()
+@program.command(short_help="Serve in the foreground, until SIGTERM or SIGINT.")
 @options.config("server.toml")
 @click.option(
     "--workers",
@@ -83,7 +83,7 @@ def run(
     return action
 
 
-@program.command("print-firewall")
+@program.command("print-firewall", short_help="Print the gate's ruleset, for nft.")
 @gate_options
 @click.option("--check", is_flag=True, help="Ask nft first whether it would take it (needs root).")
 @options.json("hyperion.print-firewall/1")
@@ -100,7 +100,7 @@ def print_firewall(check: bool, as_json: bool, **flags: Any) -> Action:
     return action
 
 
-@program.command("apply-firewall")
+@program.command("apply-firewall", short_help="Load the gate's ruleset on trial, with a way back.")
 @gate_options
 @click.option(
     "--confirm-within",
@@ -131,7 +131,7 @@ def apply_firewall(seconds: float, yes: bool, dry_run: bool, as_json: bool, **fl
     return action
 
 
-@program.command("confirm-firewall")
+@program.command("confirm-firewall", short_help="From a new login: keep the ruleset that is on trial.")
 @options.debug
 def confirm_firewall() -> Action:
     """Keep the ruleset that apply-firewall tries: run it in a login that is newer than the ruleset."""
@@ -145,9 +145,9 @@ def confirm_firewall() -> Action:
     return action
 
 
-@program.command("remove-firewall")
+@program.command("remove-firewall", short_help="Take the gate's table away, and no other.")
 @name_options
-@click.option("--dry-run", is_flag=True, help="Print what would be done, and do nothing.")
+@options.dry_act
 @options.json("hyperion.remove-firewall/1")
 @options.debug
 def remove_firewall(dry_run: bool, as_json: bool, **flags: Any) -> Action:
@@ -169,7 +169,7 @@ def count_processors() -> int:
     return min(os.cpu_count() or 1, MAX_WORKERS)
 
 
-@program.command()
+@program.command(short_help="Start serving in the background.")
 @options.config("server.toml")
 @click.option(
     "--workers",
@@ -183,7 +183,7 @@ def count_processors() -> int:
 @options.log
 @options.passphrase_fd
 @options.launch_fd
-@options.dry_run
+@options.dry_act
 @options.debug
 @click.pass_context
 def up(context: click.Context, /, foreground: bool, dry_run: bool, **given: Any) -> Action:

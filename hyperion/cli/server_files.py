@@ -8,7 +8,7 @@ from hyperion.cli import complete, options
 from hyperion.cli.border import Action
 
 
-@click.command()
+@click.command(short_help="Write the first configuration and key.")
 @click.option("--salt", metavar="SALT", required=True, help="The shared salt that hyperion-client init printed.")
 @click.option("--admin-key", metavar="KEY", required=True, help="The admin's public key.")
 @click.option("--admin-name", metavar="NAME", help="What logs and status call this admin. [default: the fingerprint]")
@@ -42,7 +42,7 @@ def init(
     return action
 
 
-@click.command("add-admin")
+@click.command("add-admin", short_help="Let one more admin in.")
 @options.config("server.toml")
 @click.argument("name")
 @click.argument("pubkey")
@@ -71,7 +71,7 @@ def add_admin(
     return action
 
 
-@click.command("rm-admin")
+@click.command("rm-admin", short_help="Let an admin in no more.")
 @options.config("server.toml")
 @click.argument("name", metavar="NAME|FINGERPRINT", type=complete.AdminName())
 @options.dry_run
@@ -89,7 +89,7 @@ def rm_admin(config_file: Path | None, name: str, dry_run: bool, as_json: bool) 
     return action
 
 
-@click.command()
+@click.command(short_help="List who may come in, where to, and until when.")
 @options.config("server.toml")
 @options.json("hyperion.admins/1")
 @options.debug

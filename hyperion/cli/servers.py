@@ -11,6 +11,7 @@ from pathlib import Path
 
 import msgspec
 
+from hyperion.cli import units
 from hyperion.cli.diff import diff
 from hyperion.cli.editing import editing, put, runs, text_of
 from hyperion.cli.loading import client_path
@@ -87,8 +88,9 @@ def run_add(config_file: Path | None, name: str, addr: str, pubkey: str, *, dry_
         say(msgspec.json.encode(document).decode())
         return 0
     say(f"added server {name} ({endpoint}) as {virtual_ip}")
-    say(f"once it is up: ssh user@{virtual_ip}")
-    say("next: hyperion-client reload" if known else "next: sudo hyperion-client up (fake addresses need root)")
+    say("next: hyperion-client reload" if known else "next: sudo hyperion-client up")
+    say(f"then: ssh user@{virtual_ip}")
+    say(f"      (without root: hyperion-client ssh-config --write, then ssh {name})")
     return 0
 
 
@@ -111,7 +113,8 @@ def run_remove(config_file: Path | None, name: str, *, with_forwards: bool, dry_
         document = RemoveDocument(name=name, forwards=len(forwards), config=str(outline.path), running=known)
         say(msgspec.json.encode(document).decode())
         return 0
-    say(f"removed server {name}{f' and {len(forwards)} forwards' if forwards else ''}")
+    also = f" and {units.count(len(forwards), 'forward')}" if forwards else ""
+    say(f"removed server {name}{also}")
     if known:
         say("next: hyperion-client reload")
     return 0
@@ -135,7 +138,9 @@ def _parse_key(text: str) -> PublicKey:
     try:
         return PublicKey.parse(text)
     except KeyFormatError as error:
-        raise BadKeyError(f"PUBKEY: {error}", hint="it is what hyperion-server init printed") from None
+        raise BadKeyError(
+            f"PUBKEY: {error}", hint="it is what hyperion-server init printed: 44 characters, the last one ="
+        ) from None
 
 
 @contextlib.contextmanager

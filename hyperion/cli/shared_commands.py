@@ -20,6 +20,7 @@ def completion(group: click.Group, title: str) -> click.Command:
     @click.command(
         "completion",
         help=f'Print the completion script of a shell; for bash: eval "$({title} completion bash)".',
+        short_help="Print the completion script of a shell.",
     )
     @click.argument("shell", type=click.Choice(complete.SHELLS))
     @options.debug
@@ -60,7 +61,11 @@ def keygen(whose: str) -> click.Command:
 def status(program: Program, what: str) -> click.Command:
     """``status``, which shows ``what``; that of a client takes names of servers."""
 
-    @click.command("status", help=f"Show how it goes: {what}. Exit code 3: not running, 4: degraded.")
+    @click.command(
+        "status",
+        help=f"Show how it goes: {what}. Exit code 3: not running, 4: degraded.",
+        short_help="Show how it goes, worst first.",
+    )
     @options.config(CONFIG_NAMES[program])
     @options.status
     @options.debug
@@ -82,11 +87,13 @@ def down(program: Program) -> click.Command:
     """``down``."""
 
     @click.command(
-        "down", help="Stop what runs in the background, and wait until it has; what runs through it may finish."
+        "down",
+        help="Stop what runs in the background, and wait until it has; what runs through it may finish.",
+        short_help="Stop what runs in the background.",
     )
     @options.config(CONFIG_NAMES[program])
     @options.now
-    @options.dry_run
+    @options.dry_act
     @options.debug
     def command(config_file: Path | None, now: bool, dry_run: bool) -> Action:
         def action() -> int:
@@ -108,10 +115,12 @@ def reload(program: Program) -> click.Command:
     """``reload``."""
 
     @click.command(
-        "reload", help="Have it read its configuration again; if that is wrong, say why, and nothing changes."
+        "reload",
+        help="Have it read its configuration again; if that is wrong, say why, and nothing changes.",
+        short_help="Have it read its configuration again.",
     )
     @options.config(CONFIG_NAMES[program])
-    @options.dry_run
+    @options.dry_act
     @options.debug
     def command(config_file: Path | None, dry_run: bool) -> Action:
         def action() -> int:

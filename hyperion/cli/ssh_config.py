@@ -14,7 +14,7 @@ from pathlib import Path
 
 import msgspec
 
-from hyperion.cli import fence
+from hyperion.cli import fence, units
 from hyperion.cli.diff import diff
 from hyperion.cli.loading import client_path
 from hyperion.cli.output import say
@@ -146,7 +146,8 @@ def _write(wish: Wish, hosts: Sequence[HostDocument], skipped: Sequence[str]) ->
     path = wish.file or user_file()
     changed = _edit(path, wish, lambda text: fence.put(text, part))
     example = f"; try: ssh {hosts[0].host}" if hosts else ""
-    words = f"{len(hosts)} hosts in {path}{example}" if changed else f"{len(hosts)} hosts in {path}, as they were"
+    number = units.count(len(hosts), "host")
+    words = f"{number} in {path}{example}" if changed else f"{number} in {path}, as before"
     if not wish.dry_run:
         _show(wish, path, hosts, skipped, words)
     return 0

@@ -24,8 +24,10 @@ TUN_DEVICE = Path("/dev/net/tun")
 #: Where the kernel is told how to check that an answer came the way the question went.
 REVERSE_PATH = Path("/proc/sys/net/ipv4/conf")
 
-#: Modules of the ``tun`` extra.
+#: Modules of the ``tun`` extra, and the packages that bring them. Named one by one where somebody is to install them:
+#: an index may have another project under the name of this one.
 NEEDED = ("pytun", "pyroute2")
+PACKAGES = ("python-pytun", "pyroute2")
 
 
 def obstacle() -> HyperionError | None:
@@ -35,11 +37,13 @@ def obstacle() -> HyperionError | None:
     missing = [name for name in NEEDED if find_spec(name) is None]
     if missing:
         what = f"{missing[0]}, which is" if len(missing) == 1 else f"{' and '.join(missing)}, which are"
-        return UsageError(f"transparent mode needs {what} not installed", hint="pip install 'hyperion[tun]'")
+        return UsageError(
+            f"transparent mode needs {what} not installed", hint=f"{sys.executable} -m pip install {' '.join(PACKAGES)}"
+        )
     if not held(frozenset({Capability.NET_ADMIN})):
         return RefusedError(
             "transparent mode needs CAP_NET_ADMIN",
-            hint="start it as root, or give it that one capability (operations.md, transparent mode)",
+            hint="start it as root (sudo), or give it that one capability (operations.md, transparent mode)",
         )
     return None
 

@@ -59,17 +59,17 @@ class TrialView:
             self._line = line
 
     def _loaded(self, message: Loaded) -> None:
-        self._say(f"the rules are in force, and will be taken back in {message.seconds:g} s unless somebody gets in:")
+        self._say(f"the rules are in force, and go in {message.seconds:g} s unless somebody gets in:")
         if message.strangers:
             self._say(
                 f"warning: {message.strangers} open connections are not known to conntrack: they hang until this host"
                 " sends something on them"
             )
         if message.server:
-            self._say("  from your own machine:  hyperion-client doctor    (a knock and a handshake prove it)")
+            self._say("  from your own machine:  hyperion-client doctor    (its knock is the proof)")
         else:
             self._say(f"  ({message.reason})")
-        self._say("  or from a new login:    hyperion-server confirm-firewall")
+        self._say("  or from a new login:    sudo hyperion-server confirm-firewall")
 
     def _say(self, text: str) -> None:
         if not self._silent:

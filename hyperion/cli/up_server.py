@@ -70,7 +70,7 @@ def banner(config: ServerConfig, launched: Launched, log_path: Path) -> list[str
         port = config.knock.port or config.listen.port
         lines += [
             f"  knock:  enabled on udp/{port}; the tunnel port answers only who has knocked",
-            "          drop all else in the firewall too: hyperion-server print-firewall shows the rules",
+            "          drop all else in the firewall, too: hyperion-server apply-firewall",
         ]
     else:
         lines.append("  knock:  off; the tunnel port answers whoever the firewall lets in")

@@ -4,6 +4,7 @@ Order: the configuration directory; for root that of the user who called ``sudo`
 Knows owners and modes: root does not follow a file that others could have written.
 """
 
+import functools
 import os
 import stat
 import sys
@@ -28,13 +29,16 @@ def usual_config(program: Program) -> Path:
     if of_caller is not None and of_caller.exists():
         _trust(of_caller.parent)
         _trust(of_caller)
-        print(
-            f"configuration: {of_caller} (of {os.environ.get('SUDO_USER') or 'the user'} who called sudo)",
-            file=sys.stderr,
-        )
+        _tell(of_caller, os.environ.get("SUDO_USER") or "the user")
         return of_caller
     system = system_config(program)
     return system if system.exists() else first
+
+
+@functools.cache
+def _tell(path: Path, user: str) -> None:
+    """Once, however often a command looks."""
+    print(f"configuration: {path}\n               (of {user} who called sudo)", file=sys.stderr)
 
 
 def _trust(path: Path) -> None:

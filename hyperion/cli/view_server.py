@@ -104,7 +104,8 @@ def gate_advice(gate: GateLine) -> list[Line]:
     # The most frequent reason by far: the ruleset is the operator's own step, and it was not taken.
     if "table-missing" in (gate.reason or ""):
         return [
-            [piece("    next: hyperion-server apply-firewall, or hyperion-server print-firewall | nft -f -", "warn")]
+            [piece("    the firewall's rules are not loaded, and without them the port answers nobody", "warn")],
+            [piece("    next: sudo hyperion-server apply-firewall", "warn")],
         ]
     return [[piece("    next: look for HYP11 and HYP4003E in the log; until it works nobody new gets in", "warn")]]
 

@@ -58,7 +58,8 @@ next, on each server (--allow: the ports you want to reach there):
 next, here (each server prints its first line ready to paste):
     hyperion-client add-server NAME HOST PUBKEY
     sudo hyperion-client up
-    (without root: hyperion-client up, and hyperion-client ssh-config --write for ssh NAME)
+    (without root: hyperion-client up, and for ssh NAME:
+    hyperion-client ssh-config --write)
 """
     )
 

@@ -63,8 +63,8 @@ server public key:
 next, here:
     sudo hyperion-server up
     sudo hyperion-server apply-firewall --confirm-within 90
-    (drops all other inbound traffic, and puts back what was there unless somebody gets in within
-    90 s; --keep-port 22 leaves ssh open to all)
+    (drops all other inbound traffic, and puts back what was there unless
+    somebody gets in within 90 s; --keep-port 22 leaves ssh open to all)
 next, on the admin's machine, while the server waits for that:
     hyperion-client add-server web1 9.9.9.9:8443 {public}
 
@@ -83,8 +83,11 @@ def test_an_address_that_only_this_network_knows(
 ) -> None:
     monkeypatch.setattr(own_address, "_source_towards", lambda family, far: "192.168.1.5")
     lines = [line.strip() for line in init(capsys, *ORDER)[1].splitlines()]
-    note = lines[lines.index("next, on the admin's machine, while the server waits for that:") + 2]
-    assert note == "(192.168.1.5:8443 is what this machine knows; use the address that the admin reaches it by)"
+    at = lines.index("next, on the admin's machine, while the server waits for that:") + 2
+    assert lines[at : at + 2] == [
+        "(192.168.1.5:8443 is what this machine knows of itself;",
+        "use the address that the admin reaches it by)",
+    ]
 
 
 def test_a_named_admin(capsys: pytest.CaptureFixture[str], home: Path) -> None:

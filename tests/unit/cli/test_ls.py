@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from hyperion import running
+from hyperion.cli import ls as ls_command
 from hyperion.cli.border import run_program
 from hyperion.cli.client import program
 from hyperion.errors import RefusedError
@@ -24,7 +25,25 @@ def ls(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, s
     return code, *capsys.readouterr()
 
 
-def test_the_table(capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_the_device_no_fake_address_is_promised(
+    capsys: pytest.CaptureFixture[str], home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ls_command, "DEVICE", home / "hyperion0")
+    assert (
+        ls(capsys)[1]
+        == """\
+hyperion: down
+transparent mode: off
+name  fake ip          reach it at
+web1  10.99.0.10       hyperion-client nc web1 22   (192.0.2.1:8443)
+db1   10.99.0.11       hyperion-client nc db1 22   (db1.example.com:443)
+"""
+    )
+
+
+def test_the_table(capsys: pytest.CaptureFixture[str], home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (home / "hyperion0").mkdir()
+    monkeypatch.setattr(ls_command, "DEVICE", home / "hyperion0")
     assert ls(capsys) == (
         0,
         """\

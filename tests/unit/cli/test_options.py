@@ -19,6 +19,25 @@ def test_version(capsys: pytest.CaptureFixture[str], program: click.Command, opt
     assert capsys.readouterr() == (f"prog {__version__}\n", "")
 
 
+@PROGRAMS
+def test_the_list_of_commands_fits_on_a_terminal(capsys: pytest.CaptureFixture[str], program: click.Group) -> None:
+    assert run_program("prog", program, ["--help"]) == 0
+    listed = capsys.readouterr().out.partition("Commands:\n")[2].splitlines()
+    assert len(listed) == len(program.commands)
+    assert [line for line in listed if len(line) > 79 or line.endswith("...")] == []
+
+
+@PROGRAMS
+def test_only_what_writes_promises_to_write_nothing(program: click.Group) -> None:
+    words = {
+        name: next((option.help for option in command.params if option.name == "dry_run"), None)
+        for name, command in program.commands.items()
+    }
+    for name in ("up", "down", "reload"):
+        assert words[name] == "Show what would be done, and do nothing."
+    assert words["init"] == "Show what would be written, and write nothing."
+
+
 def test_names_of_formats_and_levels_are_those_of_the_log() -> None:
     assert set(options.LOG_LEVELS) == set(SEVERITIES)
     assert set(options.LOG_FORMATS) == set(FORMATS)

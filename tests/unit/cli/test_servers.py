@@ -53,8 +53,9 @@ def test_one_more(capsys: pytest.CaptureFixture[str], home: Path) -> None:
         0,
         """\
 added server new (203.0.113.10:8443) as 10.99.0.12
-once it is up: ssh user@10.99.0.12
-next: sudo hyperion-client up (fake addresses need root)
+next: sudo hyperion-client up
+then: ssh user@10.99.0.12
+      (without root: hyperion-client ssh-config --write, then ssh new)
 """,
         "",
     )
@@ -83,13 +84,13 @@ def test_forwards_go_only_if_they_may(capsys: pytest.CaptureFixture[str], home: 
         "hyperion-client: error: forwards lead to web1: 127.0.0.1:2201\nhint: --forwards removes them as well\n",
     )
     assert text(home) == before
-    assert run(capsys, "rm-server", "web1", "--forwards") == (0, "removed server web1 and 1 forwards\n", "")
+    assert run(capsys, "rm-server", "web1", "--forwards") == (0, "removed server web1 and 1 forward\n", "")
     assert "[[forward]]" not in text(home)
 
 
 def test_a_client_that_runs_is_to_be_told(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(running, "find", lambda program, config_file: Running(Path("/run"), 17))
-    assert run(capsys, *ADD)[1].endswith("next: hyperion-client reload\n")
+    assert "\nnext: hyperion-client reload\n" in run(capsys, *ADD)[1]
     assert run(capsys, "rm-server", "new")[1] == "removed server new\nnext: hyperion-client reload\n"
 
 

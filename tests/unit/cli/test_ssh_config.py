@@ -127,7 +127,7 @@ def test_write_is_idempotent_and_can_be_undone(capsys: pytest.CaptureFixture[str
     assert stat.S_IMODE(file.parent.stat().st_mode) == 0o700
     file.write_text(file.read_text() + MINE)
     before = file.read_bytes(), file.stat().st_ino
-    assert run(capsys, "--write")[1] == f"2 hosts in {file}, as they were\n"
+    assert run(capsys, "--write")[1] == f"2 hosts in {file}, as before\n"
     assert (file.read_bytes(), file.stat().st_ino) == before
     assert run(capsys, "--remove")[1] == f"removed from {file}\n"
     assert file.read_text() == MINE

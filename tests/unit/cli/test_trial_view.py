@@ -28,9 +28,9 @@ def test_a_terminal_counts_down(clock: list[float], capsys: pytest.CaptureFixtur
     assert out == ""
     shown = err.split("\r\x1b[K")
     assert shown[0].splitlines() == [
-        "the rules are in force, and will be taken back in 90 s unless somebody gets in:",
-        "  from your own machine:  hyperion-client doctor    (a knock and a handshake prove it)",
-        "  or from a new login:    hyperion-server confirm-firewall",
+        "the rules are in force, and go in 90 s unless somebody gets in:",
+        "  from your own machine:  hyperion-client doctor    (its knock is the proof)",
+        "  or from a new login:    sudo hyperion-server confirm-firewall",
     ]
     assert shown[1:] == [
         "   90 s left   knock: not yet   session: not yet",
@@ -45,10 +45,10 @@ def test_elsewhere_each_thing_is_said_once(capsys: pytest.CaptureFixture[str]) -
     view.tick()
     view.show(Seen("192.0.2.1", "session"))
     assert capsys.readouterr().err.splitlines() == [
-        "the rules are in force, and will be taken back in 5 s unless somebody gets in:",
+        "the rules are in force, and go in 5 s unless somebody gets in:",
         "warning: 3 open connections are not known to conntrack: they hang until this host sends something on them",
         "  (no server is running here)",
-        "  or from a new login:    hyperion-server confirm-firewall",
+        "  or from a new login:    sudo hyperion-server confirm-firewall",
         "session from 192.0.2.1",
     ]
 

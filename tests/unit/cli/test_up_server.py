@@ -68,7 +68,8 @@ def test_a_server_whose_gate_is_shut_is_told(
     assert show_gate(lambda: ServerStatus(state="degraded", pid=1, gate=shut)) == 4
     assert capsys.readouterr().out.splitlines() == [
         "the gate is shut: table: table-missing",
-        "    next: hyperion-server apply-firewall, or hyperion-server print-firewall | nft -f -",
+        "    the firewall's rules are not loaded, and without them the port answers nobody",
+        "    next: sudo hyperion-server apply-firewall",
     ]
     other = GateLine(state="shut", reason="knockd is not running")
     assert show_gate(lambda: ServerStatus(state="degraded", pid=1, gate=other)) == 4
