@@ -88,6 +88,7 @@ TABLE = [
     ("server", "add-admin new nonsense", GOOD, 65),
     ("server", "run", NO_KEYS, 65),
     ("server", "up", NO_KEYS, 65),
+    ("server", "restart", NO_KEYS, 65),
     # 66: no configuration
     ("client", "ls", NOTHING, 66),
     ("client", f"add-server new h {KEY}", NOTHING, 66),
@@ -104,6 +105,7 @@ TABLE = [
     ("server", "rm-admin new", NOTHING, 66),
     ("server", "run", NOTHING, 66),
     ("server", "up", NOTHING, 66),
+    ("server", "restart", NOTHING, 66),
     # 69: a server does not answer
     ("client", "nc web1 22", GOOD, 69),
     # 73: a file is in the way
@@ -129,6 +131,7 @@ TABLE = [
     ("server", "rm-admin new", NONSENSE, 78),
     ("server", "run", NONSENSE, 78),
     ("server", "up", NONSENSE, 78),
+    ("server", "restart", NONSENSE, 78),
     ("server", "print-firewall", NONSENSE, 78),
 ]
 
@@ -145,7 +148,18 @@ READS = {
 WRITES = {
     "hyperion-client": {"init", "add-server", "rm-server", "ssh-config", "keygen", "up", "down", "reload"},
     "hyperion-server": {
-        *("init", "keygen", "up", "down", "reload", "add-admin", "rm-admin", "apply-firewall", "remove-firewall"),
+        *(
+            "init",
+            "keygen",
+            "up",
+            "down",
+            "restart",
+            "reload",
+            "add-admin",
+            "rm-admin",
+            "apply-firewall",
+            "remove-firewall",
+        ),
     },
 }
 NEITHER = {

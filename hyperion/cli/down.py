@@ -8,8 +8,10 @@ import contextlib
 import signal
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
+from hyperion.cli.last_way import warn_of_the_end
 from hyperion.cli.output import say
 from hyperion.cli.service_manager import managed
 from hyperion.errors import NotRunningError, TemporaryError
@@ -33,30 +35,44 @@ RETRY_SECONDS = 0.2
 REQUEST_SECONDS = 5.0
 
 
-def run_down(program: Program, config_file: Path | None, *, now: bool, dry_run: bool) -> int:
-    """Returns 0 also if nothing ran: it is down, as was asked for. Raises ``TemporaryError`` if it does not end."""
+def run_down(program: Program, config_file: Path | None, *, now: bool, dry_run: bool, yes: bool = False) -> int:
+    """Returns 0 also if nothing ran: it is down, as was asked for. ``yes``: nobody is asked.
+
+    Raises ``TemporaryError`` if it does not end, and what ``warn_of_the_end`` raises.
+    """
     label = LABELS[program]
     unit = managed(program, config_file)
+    running = find(program, config_file)
+    if program == "server" and running is not None and not dry_run:
+        warn_of_the_end(running, yes=yes)
     if unit is not None and unit.is_active():
         return unit.stop(dry_run=dry_run)
-    running = find(program, config_file)
     if running is None:
         return _already_down(label, runtime_directory(program, config_file), dry_run=dry_run)
     if dry_run:
         how = "at once" if now else "when its streams have finished"
         say(f"would stop {label} (pid {running.pid}) {how}")
         return 0
+    stop(running, label, now=now, explain=_explain)
+    say(f"{label} down (stopped pid {running.pid})")
+    return 0
+
+
+def stop(running: Running, label: str, *, now: bool, explain: Callable[..., None] | None = None) -> None:
+    """Returns when it has ended. Raises ``TemporaryError`` if it does not.
+
+    ``explain`` is called if that takes a while, to tell a person what is waited for.
+    """
     patience = _ask(running, now=now)
     if not wait_until_gone(running.directory, min(SILENT_SECONDS, patience)):
-        _explain(label, patience, now=now)
+        if explain is not None:
+            explain(label, patience, now=now)
         if not wait_until_gone(running.directory, patience):
             raise TemporaryError(
                 f"{label} (pid {running.pid}) still runs after {patience:g} s",
-                hint=f"cut its streams with: {'hyperion-client' if program == 'client' else label} down --now",
+                hint=f"cut its streams with: {'hyperion-client' if label == LABELS['client'] else label} down --now",
             )
     remove_empty(running.directory)
-    say(f"{label} down (stopped pid {running.pid})")
-    return 0
 
 
 def _already_down(label: str, directory: Path, *, dry_run: bool) -> int:

@@ -40,12 +40,17 @@ _LENGTH = struct.Struct(">I")
 
 
 class LaunchOrder(msgspec.Struct, frozen=True, kw_only=True):
-    """To the daemon. ``runtime``: its directory; ``answers``: whether somebody waits to hear how it went."""
+    """To the daemon. ``runtime``: its directory; ``answers``: whether somebody waits to hear how it went.
+
+    ``replaces``: the directory of the one that it is to end first; ``at_once``: without letting its streams finish.
+    """
 
     secrets: dict[str, dict[str, str]]
     runtime: str
     log_path: str | None = None
     answers: bool = True
+    replaces: str | None = None
+    at_once: bool = False
 
     def __repr__(self) -> str:
         return "LaunchOrder(hidden)"
@@ -123,7 +128,7 @@ def launch(
 
     ``log_fd`` becomes its standard output and error, ``environ`` its environment, ``/dev/null`` its standard input.
     Raises the error that it failed with, or ``ChildError`` if it died without a word. Ctrl-C ends it, too, and is
-    raised on.
+    raised on; but one that replaces another goes on, because without it none would serve.
     """
     ours, theirs = socket.socketpair()
     with ours:
@@ -147,8 +152,11 @@ def launch(
                 f"hyperion-{program} died before it was ready ({_ending(child)})", hint="see its log"
             ) from None
         except KeyboardInterrupt:
-            child.terminate()
-            _ending(child)
+            if order.replaces is None:
+                child.terminate()
+                _ending(child)
+            else:
+                child.returncode = 0
             raise
     if isinstance(answer, LaunchFailed):
         _ending(child)

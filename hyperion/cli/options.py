@@ -180,6 +180,8 @@ passphrase_fd = click.option(
 
 foreground = click.option("--foreground", is_flag=True, help="Stay in this terminal, and log to it.")
 
+yes = click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+
 now = click.option("--now", is_flag=True, help="Cut what runs instead of letting it finish.")
 
 

@@ -67,6 +67,8 @@ def _run(
     require(rights_needed(config), "knock.enabled = true")
     start.loaded(restart)
     service_user = find_service_user(user, "hyperion", path)
+    # Last: whatever is wrong was found while the one that this replaces still serves.
+    start.make_room()
     start_log = functools.partial(
         log.configure,
         "hyperion-server",

@@ -2,8 +2,9 @@
 
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -11,6 +12,9 @@ from hyperion.cli import options, shared_commands
 from hyperion.cli.border import Action, run_program
 from hyperion.cli.gate_options import GateFlags, gate_options, name_options
 from hyperion.cli.server_files import add_admin, admins, init, rm_admin
+
+if TYPE_CHECKING:
+    from hyperion.cli.up import UpOptions
 
 PROGRAM = "hyperion-server"
 
@@ -194,22 +198,55 @@ def up(context: click.Context, /, foreground: bool, dry_run: bool, **given: Any)
 
     def action() -> int:
         # Here, because the configuration is slow to load, and --help does not need it.
-        from hyperion.cli.up import UpOptions, run_arguments  # noqa: PLC0415
         from hyperion.cli.up_server import run_up_server  # noqa: PLC0415
 
-        arguments = run_arguments(given, "workers", "user", "drain_timeout", "log_level")
-        return run_up_server(
-            UpOptions(
-                program="server",
-                config_file=given["config_file"],
-                dry_run=dry_run,
-                passphrase_fd=given["passphrase_fd"],
-                arguments=arguments,
-                user=given["user"],
-            )
-        )
+        return run_up_server(_up_options(given, dry_run=dry_run))
 
     return action
+
+
+@program.command(short_help="Stop it and start it again, also through its own tunnel.")
+@options.config("server.toml")
+@click.option(
+    "--workers",
+    metavar="N",
+    type=click.IntRange(1, MAX_WORKERS),
+    help="Worker processes. [default: one for each processor]",
+)
+@options.user("hyperion")
+@options.drain_timeout
+@options.log
+@options.passphrase_fd
+@options.now
+@options.dry_act
+@options.debug
+def restart(now: bool, dry_run: bool, **given: Any) -> Action:
+    """Stop it, as down does, and start it again, as up does, even if that cuts the login that this is typed in.
+
+    What is wrong with the configuration is said before anything is stopped. Options of the up before count no more.
+    """
+
+    def action() -> int:
+        # Here, because the configuration is slow to load, and --help does not need it.
+        from hyperion.cli.restart_server import run_restart_server  # noqa: PLC0415
+
+        return run_restart_server(_up_options(given, dry_run=dry_run), now=now)
+
+    return action
+
+
+def _up_options(given: Mapping[str, Any], *, dry_run: bool) -> "UpOptions":
+    # Here, because the configuration is slow to load, and --help does not need it.
+    from hyperion.cli.up import UpOptions, run_arguments  # noqa: PLC0415
+
+    return UpOptions(
+        program="server",
+        config_file=given["config_file"],
+        dry_run=dry_run,
+        passphrase_fd=given["passphrase_fd"],
+        arguments=run_arguments(given, "workers", "user", "drain_timeout", "log_level"),
+        user=given["user"],
+    )
 
 
 for command in (

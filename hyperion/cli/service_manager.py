@@ -42,6 +42,10 @@ class Unit(NamedTuple):
         """Stops it; returns when it has ended. Raises ``ChildError``."""
         return self._order("stop", dry_run=dry_run)
 
+    def restart(self, *, dry_run: bool) -> int:
+        """Stops it and starts it again, which goes on if the caller is cut off. Raises ``ChildError``."""
+        return self._order("restart", dry_run=dry_run)
+
     def _order(self, verb: str, *, dry_run: bool) -> int:
         if dry_run:
             say(f"would run: systemctl {verb} {self.name}")

@@ -95,20 +95,22 @@ def down(program: Program) -> click.Command:
     @options.now
     @options.dry_act
     @options.debug
-    def command(config_file: Path | None, now: bool, dry_run: bool) -> Action:
+    def command(config_file: Path | None, now: bool, dry_run: bool, yes: bool = False) -> Action:
         def action() -> int:
             # Here, because --help does not need it.
             from hyperion.cli.down import run_down  # noqa: PLC0415
             from hyperion.cli.transparent_mode import forget_names  # noqa: PLC0415
 
-            code = run_down(program, config_file, now=now, dry_run=dry_run)
+            code = run_down(program, config_file, now=now, dry_run=dry_run, yes=yes)
             if program == "client" and not dry_run:
                 forget_names()
             return code
 
         return action
 
-    return command
+    if program == "client":
+        return command
+    return options.yes(command)
 
 
 def reload(program: Program) -> click.Command:

@@ -9,11 +9,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from hyperion.cli.down import LABELS, stop
 from hyperion.cli.launch import Launch
 from hyperion.cli.loading import terminal_prompt
 from hyperion.config import Secrets
-from hyperion.errors import BadKeyError, UsageError
+from hyperion.errors import BadKeyError, TemporaryError, UsageError
 from hyperion.paths import Program, runtime_directory
+from hyperion.running import Running, holder
 from hyperion.service_user import ServiceUser
 from hyperion.supervisor.desk import DeskPlace
 
@@ -54,6 +56,20 @@ class Start:
         self.secrets.stop_asking()
         if restart is not None:
             restart(self.secrets, self.runtime)
+
+    def make_room(self) -> None:
+        """Ends the program that this one replaces, if it does; at the latest when its streams had their time."""
+        order = None if self._launch is None else self._launch.order
+        if order is None or order.replaces is None:
+            return
+        directory = Path(order.replaces)
+        if (pid := holder(directory)) is None:  # it has ended by itself
+            return
+        old = Running(directory, pid or None)
+        try:
+            stop(old, LABELS["server"], now=order.at_once)
+        except TemporaryError:
+            stop(old, LABELS["server"], now=True)
 
     def ready(self, listen: Sequence[str], user: ServiceUser | None = None) -> None:
         """It serves, as ``user`` if root started it."""

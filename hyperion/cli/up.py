@@ -62,14 +62,21 @@ def responsible_unit(options: UpOptions) -> Unit | None:
     return unit
 
 
-def start_daemon(options: UpOptions, path: Path, secrets: Secrets) -> tuple[Launched, Path]:
-    """The daemon, ready, and its log. Raises the error that it failed with."""
+def start_daemon(
+    options: UpOptions, path: Path, secrets: Secrets, *, replaces: Path | None = None, at_once: bool = False
+) -> tuple[Launched, Path]:
+    """The daemon, ready, and its log. Raises the error that it failed with.
+
+    ``replaces``: the directory of one that it ends first, ``at_once`` or when its streams have finished.
+    """
     log_path = log_file(options.program)
     fd = open_log(log_path)
     order = LaunchOrder(
         secrets=secrets.export(),
         runtime=str(runtime_directory(options.program, options.config_file)),
         log_path=str(log_path),
+        replaces=None if replaces is None else str(replaces),
+        at_once=at_once,
     )
     try:
         arguments = ["run", "--config", str(path.absolute()), "--log-format", "json", *options.arguments]

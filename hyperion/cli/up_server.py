@@ -35,16 +35,25 @@ def run_up_server(options: UpOptions) -> int:
     refuse_if_up(options)
     if unit is not None:
         return unit.start(dry_run=options.dry_run)
+    path, secrets, config = read_all(options)
+    if options.dry_run:
+        return show_plan(options, path)
+    launched, log_path = start_daemon(options, path, secrets)
+    return show_up(options, config, launched, log_path)
+
+
+def read_all(options: UpOptions) -> tuple[Path, Secrets, ServerConfig]:
+    """The configuration and its secrets. The daemon reads them again, but here somebody watches, and can be asked."""
     path = server_path(options.config_file)
     secrets = Secrets(terminal_prompt())
     if options.passphrase_fd is not None:
         secrets.give(read_passphrase(options.passphrase_fd))
     trust_user(options.user)
-    # Here already, although the daemon reads it again: somebody watches, and can be asked.
-    config = load_server_config(path, secrets)
-    if options.dry_run:
-        return show_plan(options, path)
-    launched, log_path = start_daemon(options, path, secrets)
+    return path, secrets, load_server_config(path, secrets)
+
+
+def show_up(options: UpOptions, config: ServerConfig, launched: Launched, log_path: Path) -> int:
+    """The banner, and how the gate does: 0, or 4 if it is shut."""
     for line in banner(config, launched, log_path):
         say(line)
     return show_gate(lambda: fetch("server", options.config_file)) if config.knock.enabled else EXIT_OK

@@ -31,7 +31,7 @@ def config(sshd: OpenSsh, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> It
         file.write_text("Host *\n    LogLevel ERROR\n")
         command = [*program("client"), "ssh-config", "--write", "--file", str(file), "--port", str(sshd.port)]
         done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
-        assert done.stdout == f"1 hosts in {file}; try: ssh web1\n"
+        assert done.stdout == f"1 host in {file}; try: ssh web1\n"
         yield file
 
 

@@ -273,3 +273,43 @@ def test_the_passphrase_is_asked_for_without_echo(made: Home) -> None:
     assert PASSPHRASE.encode() not in screen
     assert b"hyperion-server up (pid " in screen
     assert made.run("server", "reload", passphrase=None).returncode == 0  # nobody is asked again
+
+
+def pending(pid: int) -> set[int]:
+    """Signals that were sent to a process, and that it has not taken yet."""
+    lines = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
+    mask = int(lines["ShdPnd"], 16)
+    return {number for number in range(1, 65) if mask >> (number - 1) & 1}
+
+
+def test_a_restart_goes_on_when_the_login_that_it_was_typed_in_is_cut(made: Home) -> None:
+    """As it is when a server is restarted through its own tunnel: the terminal goes while the old one ends."""
+    assert made.run("server", "up", "--workers", "1").returncode == 0
+    old = made.pid("server")
+    os.kill(old, signal.SIGSTOP)  # it ends when we say so
+    with subprocess.Popen(
+        made.command("server", "restart", "--workers", "1"),
+        env=made.environment(HYPERION_PASSPHRASE=PASSPHRASE),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as typed:
+        assert typed.stdout is not None
+        assert typed.stdout.readline().startswith(f"stopping pid {old}; ")
+        until(lambda: signal.SIGTERM in pending(old))  # the new one has asked, has no answer, and waits
+        os.killpg(typed.pid, signal.SIGHUP)
+        assert typed.wait(10) == -signal.SIGHUP
+    assert made.pid("server") == old
+    os.kill(old, signal.SIGCONT)
+    until(lambda: holder(made.runtime("server")) not in (None, 0, old), 30)
+    until(lambda: made.run("server", "status").returncode == 0, 30)
+    assert made.run("client", "doctor").returncode == 0
+
+
+def test_a_restart_with_a_fault_stops_nothing(made: Home) -> None:
+    assert made.run("server", "up", "--workers", "1").returncode == 0
+    old = made.pid("server")
+    made.server_file.write_text(made.server_file.read_text().replace("listen", "lisen"))
+    assert made.run("server", "restart").returncode == 78
+    assert made.pid("server") == old

@@ -9,9 +9,9 @@ import pytest
 
 from hyperion.cli import down as module
 from hyperion.cli.down import run_down
-from hyperion.errors import TemporaryError
+from hyperion.errors import RefusedError, TemporaryError
 from hyperion.proto.operator import Done
-from hyperion.running import PID_FILE
+from hyperion.running import PID_FILE, Running
 from hyperion.supervisor.residence import Residence
 from tests.helpers.others import lock_held
 from tests.unit.test_running import answering, frame
@@ -53,6 +53,7 @@ def test_a_stale_number_of_a_live_stranger(home: Path, capsys: pytest.CaptureFix
 
 def test_it_waits_for_the_end(home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "SILENT_SECONDS", 0.05)
+    monkeypatch.setattr(module, "warn_of_the_end", lambda *_, **__: None)
     residence = Residence.enter(home / "run" / "server", "x")
     with answering(residence.directory, frame(Done(patience=20.0))) as asked:
         timer = threading.Timer(0.3, residence.leave)
@@ -133,3 +134,22 @@ def test_an_empty_directory_is_taken_away(home: Path) -> None:
     assert directory.exists()
     assert run_down("client", None, now=False, dry_run=False) == 0
     assert not directory.exists()
+
+
+def test_a_server_says_first_what_its_end_means(
+    home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[bool] = []
+
+    def refuse(running: Running, *, yes: bool) -> None:
+        told.append(yes)
+        raise RefusedError("nothing was stopped")
+
+    monkeypatch.setattr(module, "warn_of_the_end", refuse)
+    residence = Residence.enter(home / "run" / "server", "x")
+    for yes in (False, True):
+        with pytest.raises(RefusedError):
+            run_down("server", None, now=False, dry_run=False, yes=yes)
+    assert run_down("server", None, now=False, dry_run=True) == 0
+    assert told == [False, True]
+    residence.leave()

@@ -149,6 +149,22 @@ def test_ctrl_c_ends_the_daemon_too(null: int, tmp_path: Path) -> None:
     os.close(null)
 
 
+def test_ctrl_c_does_not_end_one_that_replaces_another(null: int, tmp_path: Path) -> None:
+    """The old one may be gone already: without the new one nobody would serve."""
+    (tmp_path / "sitecustomize.py").write_text(
+        f"import os, time\nopen({str(tmp_path / 'pid')!r}, 'w').write(str(os.getpid()))\n"
+        "os.kill(os.getppid(), 2)\ntime.sleep(60)\n"
+    )
+    environ = os.environ | {"PYTHONPATH": str(tmp_path)}
+    order = LaunchOrder(secrets=ORDER.secrets, runtime=ORDER.runtime, replaces="/run/x")
+    with pytest.raises(KeyboardInterrupt):
+        launch("server", ["run"], order, null, environ)
+    pid = int((tmp_path / "pid").read_text())
+    os.kill(pid, signal.SIGKILL)  # it was still there
+    os.waitpid(pid, 0)
+    os.close(null)
+
+
 RESTART = """
 import os, sys
 from pathlib import Path

@@ -50,13 +50,16 @@ def test_orders(systemd: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert unit.start(dry_run=False) == 0
     with pytest.raises(ChildError, match=r"systemctl stop hyperion-server\.service failed: no way"):
         unit.stop(dry_run=False)
+    assert unit.restart(dry_run=False) == 0
     assert systemd.read_text().splitlines() == [
         "is-active --quiet hyperion-server.service",
         "start hyperion-server.service",
         "stop hyperion-server.service",
+        "restart hyperion-server.service",
     ]
     assert capsys.readouterr().out.splitlines() == [
         "would run: systemctl start hyperion-server.service",
         "systemctl start hyperion-server.service",
         "systemctl stop hyperion-server.service",
+        "systemctl restart hyperion-server.service",
     ]

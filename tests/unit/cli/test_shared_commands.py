@@ -57,9 +57,12 @@ def test_down_and_reload(monkeypatch: pytest.MonkeyPatch, program: str, group: c
     assert len(forgotten) == (program == "client")
     assert run_program("x", group, ["reload"]) == 42
     assert stopped == [
-        ((program, None), {"now": False, "dry_run": True}),
-        ((program, Path("f")), {"now": True, "dry_run": False}),
+        ((program, None), {"now": False, "dry_run": True, "yes": False}),
+        ((program, Path("f")), {"now": True, "dry_run": False, "yes": False}),
     ]
+    if program == "server":
+        assert run_program("x", group, ["down", "--yes"]) == 42
+        assert stopped[-1] == ((program, None), {"now": False, "dry_run": False, "yes": True})
     assert reloaded == [((program, None), {"dry_run": False})]
 
 

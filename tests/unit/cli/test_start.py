@@ -4,10 +4,12 @@ from pathlib import Path
 
 import pytest
 
+from hyperion.cli import start as module
 from hyperion.cli.launch import LaunchOrder
 from hyperion.cli.start import MAX_PASSPHRASE_BYTES, Start, read_passphrase
 from hyperion.config import Secrets
-from hyperion.errors import BadKeyError, UsageError
+from hyperion.errors import BadKeyError, TemporaryError, UsageError
+from hyperion.running import Running
 from tests.unit.cli.test_launch import frame
 
 
@@ -63,3 +65,30 @@ def test_as_a_daemon_and_again_without_secrets(answers: bool) -> None:
     ours.settimeout(10)
     assert bool(ours.recv(100)) == answers
     ours.close()
+
+
+def test_one_that_replaces_another_ends_it_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def stop(running: Running, _label: str, *, now: bool) -> None:
+        asked.append((running, now))
+        if not now:
+            raise TemporaryError("it still runs")
+
+    def start(replaces: Path | None) -> Start:
+        ours, theirs = socket.socketpair()
+        nobody = {"variables": {}, "answers": {}}  # type: dict[str, dict[str, str]]
+        order = LaunchOrder(secrets=nobody, runtime="/run/x", replaces=None if replaces is None else str(replaces))
+        with ours:
+            ours.sendall(frame(order))
+            return Start("server", Path("/c"), launch_fd=theirs.detach())
+
+    monkeypatch.setattr(module, "stop", stop)
+    monkeypatch.setattr(module, "holder", lambda directory: 17 if directory == tmp_path else None)
+    Start("server", tmp_path / "c").make_room()  # by hand
+    start(None).make_room()
+    start(tmp_path / "gone").make_room()
+    assert asked == []
+    start(tmp_path).make_room()
+    # Whoever ordered it may be cut off by now: it does not wait for ever.
+    assert asked == [(Running(tmp_path, 17), False), (Running(tmp_path, 17), True)]
