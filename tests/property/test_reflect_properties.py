@@ -70,7 +70,9 @@ def examine(reflector: Reflector, buffer: bytearray, raw: bytes) -> None:
         assert new.right  # what we make ourselves is right, whatever it answers
 
 
-def hammer(count: int, chance: random.Random) -> None:
+def hammer(count: int, seed: int) -> None:
+    print(f"seed {seed}")
+    chance = random.Random(seed)
     reflector, target = make(closed=False)
     buffer = bytearray(MAX_FRAME_BYTES)
     for number in range(count):
@@ -84,13 +86,13 @@ def hammer(count: int, chance: random.Random) -> None:
 
 
 def test_mutants() -> None:
-    hammer(20_000, random.Random(secrets.randbits(64)))
+    hammer(20_000, seed=2)
 
 
 @pytest.mark.long
 @pytest.mark.timeout(600)
 def test_a_million_mutants() -> None:
-    hammer(1_000_000, random.Random(secrets.randbits(64)))
+    hammer(1_000_000, seed=secrets.randbits(64))  # looks elsewhere each time, and says where
 
 
 @given(st.binary(max_size=200), st.sampled_from((b"", bytes(10) + b"\x45", bytes(10) + b"\x60")))
