@@ -5,7 +5,7 @@ The map, in the order in which modules may import each other:
 * ``proto``       the protocols as machines without input or output: bytes and time go in, bytes and events come out
 * base modules    ``errors log events flood config paths capabilities privileges service_user socket_filter hosts``
                   ``framing channel backoff loop aside colour running firewall rendezvous``
-                  ``socket_path``
+                  ``socket_path sock_diag way_out``
 * ``supervisor``  parent of all processes: configuration, secrets, listening sockets, restarts, signals
 * ``worker``      unprivileged children that carry traffic
 * ``knockd``      the gate of a server: hears knocks and opens the firewall; the one process with rights over it

@@ -19,7 +19,6 @@ from hyperion.cli.output import say
 from hyperion.config.outline import outline_client
 from hyperion.config.reading import read_client
 from hyperion.supervisor.plan import (
-    DEVICE_NAME,
     ROUTE_TABLE,
     RULE_PRIORITY,
     TUNNEL_MARK,
@@ -27,6 +26,7 @@ from hyperion.supervisor.plan import (
     require_own_addresses,
     resolve_hosts,
 )
+from hyperion.way_out import DEVICE_NAME
 
 SCHEMA = "hyperion.print-routes/1"
 

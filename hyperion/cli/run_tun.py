@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from ipaddress import IPv4Address
 from typing import Any
 
+from hyperion.cli.around import refuse_to_cut
 from hyperion.cli.run_client import run_client
 from hyperion.cli.transparent_mode import check_reverse_path
 from hyperion.config import ClientConfig
@@ -33,7 +34,9 @@ class RealMode:
             tun.prefix if self.prefix is None else self.prefix,
             tun.mtu if self.mtu is None else self.mtu,
         )
-        return real_plan(replace(config, tun=settings), resolve_servers(config), apply=self.apply)
+        addresses = resolve_servers(config)
+        refuse_to_cut(config.servers, addresses)
+        return real_plan(replace(config, tun=settings), addresses, apply=self.apply)
 
 
 def run_tun(mode: RealMode, given: Mapping[str, Any]) -> int:

@@ -19,8 +19,7 @@ from hyperion.config.fake_ipv6 import PREFIX, ipv6_beside
 from hyperion.errors import ConfigError, TemporaryError
 from hyperion.proto.control_keeper import RoutingRule
 from hyperion.proto.control_tund import DeviceSettings
-
-DEVICE_NAME = "hyperion0"
+from hyperion.way_out import DEVICE_NAME
 
 #: On the tunnel's own packets: knocks and connections (SO_MARK). "hy".
 TUNNEL_MARK = 0x6879

@@ -21,6 +21,7 @@ from hyperion.proto.extensions import LEVEL, Parameters
 from hyperion.proto.noise.handshake import KEY_BYTES
 from hyperion.proto.noise.record import MAX_PLAINTEXT_BYTES
 from hyperion.proto.tunnel import ClientTunnel, TunnelOpened
+from hyperion.way_out import leads_into
 from hyperion.worker.addresses import resolve
 from hyperion.worker.connection import Session, TunnelConnection
 from hyperion.worker.failure import (
@@ -30,6 +31,7 @@ from hyperion.worker.failure import (
     bad_key,
     connect_failed,
     handshake_failed,
+    led_into_device,
     milliseconds,
 )
 from hyperion.worker.knocker import Knocker, Knocks, MakeSocket
@@ -156,6 +158,7 @@ class Connector:
             async with asyncio.timeout(timeout):
                 tried.addresses = await resolve(self.target.host, self.target.port)
             tried.step("resolve", began)
+            self._go_around(tried)
             left = timeout - (time.monotonic() - began)
             began = time.monotonic()
             sock = await self._race(tried, left)
@@ -164,6 +167,13 @@ class Connector:
             raise connect_failed(error, tried) from None
         tried.step("connect", tried.knocked_at or began)
         return _Connected(sock, time.monotonic(), tuple(tried.steps))
+
+    def _go_around(self, tried: Tried) -> None:
+        """Leaves out addresses where ``hyperion-client tun`` would be handed our packets, in place of the server."""
+        around = [each for each in tried.addresses if not leads_into(each.family, each.sockaddr, self._make_socket)]
+        if not around:
+            raise led_into_device(tried)
+        tried.addresses = around
 
     async def _race(self, tried: Tried, timeout: float) -> socket.socket:
         if self._knocker is None:

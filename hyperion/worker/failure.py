@@ -12,6 +12,7 @@ import msgspec
 from hyperion.errors import UnreachableError
 from hyperion.proto.errors import HandshakeError, ProtocolError
 from hyperion.proto.handover import KNOCK_UNANSWERED
+from hyperion.way_out import DEVICE_NAME
 from hyperion.worker.addresses import Address
 from hyperion.worker.knocker import Knocks
 
@@ -111,6 +112,16 @@ def connect_failed(error: OSError | UnicodeError, tried: Tried) -> ConnectFailed
         hint = "check the network and the route to the server"
     steps = tuple(tried.steps)
     return ConnectFailed(message, reason=reason, hint=hint, steps=steps, knocks=tried.knocks, rejected=tried.rejected)
+
+
+def led_into_device(tried: Tried) -> ConnectFailed:
+    """All addresses lead into the device of a client under real addresses: no packet of a tunnel must go there."""
+    return ConnectFailed(
+        f"the way to {tried.where} leads into {DEVICE_NAME}: hyperion-client tun runs here",
+        reason="led-into-device",
+        hint="connect to that address itself, which tun serves; or end one of the two clients: hyperion-client down",
+        steps=(*tried.steps, Step("connect", 0.0, False)),
+    )
 
 
 def _unanswered(tried: Tried) -> tuple[str, str, str]:

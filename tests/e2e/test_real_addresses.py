@@ -86,9 +86,9 @@ def answers(host: Host, address: str) -> bool:
     return True
 
 
-def own_packets(host: Host) -> int:
-    """Packets to the tunnel's port, of TCP or UDP, that went into the device."""
-    listing = host.run("nft", "list", "counter", "inet", "watch", "own")
+def own_packets(host: Host, counter: str = "own") -> int:
+    """Packets to the tunnel's port, of TCP or UDP, that went into the device. ``dials``: knocks and first SYNs only."""
+    listing = host.run("nft", "list", "counter", "inet", "watch", counter)
     return int(listing.split("packets")[1].split()[0])
 
 
@@ -100,7 +100,13 @@ def watch(host: Host) -> None:
         "-",
         input=f"""table inet watch {{
   counter own {{ }}
-  chain out {{ type filter hook output priority 0; oifname "{DEVICE}" th dport {PORT} counter name own; }}
+  counter dials {{ }}
+  chain out {{
+    type filter hook output priority 0; oifname != "{DEVICE}" return
+    th dport {PORT} counter name own
+    tcp dport {PORT} tcp flags & (syn | ack) == syn counter name dials
+    udp dport {PORT} counter name dials
+  }}
 }}""",
     )
 
@@ -212,6 +218,70 @@ def test_tunnels_of_their_own_go_around_the_device(gate: Gated) -> None:
     assert running.stop() == 0
     for words in (["doctor"], ["nc", "web1", str(ECHO_PORT)]):
         assert command(gate, words[0], "-c", file, *words[1:], user="0").returncode == 0
+    admin.run("nft", "delete", "table", "inet", "watch")
+
+
+def beside(gate: Gated) -> Program:
+    """A client that knows nothing of ``tun``, with a forward."""
+    running = Program(
+        "hyperion-client",
+        gate.network.admin.command(
+            *(*program("client"), "run", "-c", str(gate.client_file(gate.network.server.ipv4))),
+            *("-L", f"0:web1:{ECHO_PORT}", "--log-format", "json", "--log-level", "debug"),
+        ),
+        environment={"HYPERION_HOME": str(gate.directory / "another")},
+    )
+    _started.append(running)
+    return running
+
+
+def test_a_tunnel_that_is_there_already_is_not_cut(gate: Gated) -> None:
+    admin, address = gate.network.admin, gate.network.server.ipv4
+    before = snapshot(admin)
+    first = beside(gate)
+    first.wait_events("tunnel-up", 2)
+    local = int(first.wait_out(lambda line: line.startswith("forward "))[0].split()[1].rpartition(":")[2])
+    pid = first.wait_events("worker-started")[0]["process"]["pid"]
+    with connect(admin, "127.0.0.1", local) as sock:
+        for options in (["--apply"], []):
+            refused = start(gate, address, *options)
+            assert refused.wait() == 77
+            said = refused.wait_err("error: ")
+            assert f"a tunnel to web1 is open on this machine (pid {pid}, hyp-web1): its packets would go into" in said
+            assert "hint: end it first: hyperion-client down" in "\n".join(refused.err)
+        assert snapshot(admin) == before
+        sock.sendall(b"whole")
+        assert sock.recv(100) == b"whole"
+    assert first.stop() == 0
+    running = start(gate, address, "--apply")
+    up(running)
+    echo(admin, address)
+    assert running.stop() == 0
+
+
+def caught(running: Program) -> int:
+    """How often it found its way into the device, with no connection left."""
+    ends = running.events("tunnel-down")
+    return sum(each["event"]["reason"] == "led-into-device" and not each["hyperion"]["pool"]["up"] for each in ends)
+
+
+def test_a_client_whose_way_is_led_into_the_device_says_so_and_comes_back(gate: Gated) -> None:
+    """Routes that came after it: it sends nothing into the device, and needs no restart when they have gone."""
+    admin, address = gate.network.admin, gate.network.server.ipv4
+    watch(admin)
+    running = start(gate, address)
+    up(running)
+    first = beside(gate)
+    first.wait_events("tunnel-up", 2)
+    admin.run("sh", input=routes(gate, address))
+    first.wait_for(lambda: caught(first) >= 3)
+    echo(admin, address)
+    assert own_packets(admin) > 0  # the connections that it had end there
+    assert own_packets(admin, "dials") == 0
+    admin.run("sh", input=routes(gate, address, "--down"))
+    first.wait_events("tunnel-up", 4)
+    assert first.stop() == 0
+    assert running.stop() == 0
     admin.run("nft", "delete", "table", "inet", "watch")
 
 

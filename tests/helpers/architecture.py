@@ -33,8 +33,10 @@ BASE_MODULES = frozenset(
         "rendezvous",
         "running",
         "service_user",
+        "sock_diag",
         "socket_filter",
         "socket_path",
+        "way_out",
     }
 )
 

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from hyperion.tund import orphans
+from hyperion import sock_diag
 from hyperion.tund.orphans import break_connections
 from tests.helpers.netns import Host, alone
 
@@ -60,7 +60,7 @@ def test_only_what_comes_from_the_addresses_is_broken(version: int) -> None:
 @pytest.mark.needs("ip")
 def test_many(monkeypatch: pytest.MonkeyPatch) -> None:
     """The kernel's list comes in several parts."""
-    monkeypatch.setattr(orphans, "READ_BYTES", 4096)
+    monkeypatch.setattr(sock_diag, "READ_BYTES", 4096)
     with alone() as host:
         for address in (NEAR[0], FAR[0]):
             host.ip("address", "add", address, "dev", "lo")
@@ -74,5 +74,5 @@ def test_many(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_kernel_without_a_list_is_no_reason_to_fail(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(orphans, "NETLINK_SOCK_DIAG", 31)
+    monkeypatch.setattr(sock_diag, "NETLINK_SOCK_DIAG", 31)
     assert break_connections(("192.0.2.1",)) == 0

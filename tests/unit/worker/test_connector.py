@@ -3,11 +3,13 @@
 import asyncio
 import contextlib
 import gc
+import socket
 
 import msgspec
 import pytest
 
 from hyperion.proto.errors import HandshakeError
+from hyperion.worker import connector
 from hyperion.worker.connector import ConnectFailed, Connector, Step, Target, TunnelSession
 from tests.helpers.rig import ADMIN_SECRET, PSK, SERVER, Rig, service
 from tests.peer.services import closed_port
@@ -60,6 +62,25 @@ async def test_without_a_connection(changes: dict[str, object], reason: str, ste
     assert error.reason == reason
     assert error.hint
     assert [(step.name, step.ok) for step in error.steps] == steps
+
+
+async def test_no_packet_goes_into_the_device_of_transparent_mode(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Asked of the very sockets that would be used; an address that leads elsewhere is tried."""
+    asked: list[tuple[object, ...]] = []
+
+    def caught(*question: object) -> bool:
+        asked.append(question)
+        return question[1] == ("127.0.0.1", 9)
+
+    def unused(family: int, kind: int) -> socket.socket:
+        raise AssertionError((family, kind))
+
+    monkeypatch.setattr(connector, "leads_into", caught)
+    with pytest.raises(ConnectFailed) as failed:
+        await Connector(target(9), unused).connect(TunnelSession())
+    assert failed.value.reason == "led-into-device"
+    assert asked == [(socket.AF_INET, ("127.0.0.1", 9), unused)]
+    assert (await failure(target(closed_port()))).reason == "refused"
 
 
 async def test_an_unusable_server_key_leaves_no_socket_behind() -> None:

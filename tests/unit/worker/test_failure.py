@@ -9,7 +9,7 @@ import pytest
 from hyperion.proto.errors import HandshakeError
 from hyperion.proto.handover import KNOCK_UNANSWERED
 from hyperion.worker.addresses import Address
-from hyperion.worker.failure import Step, Tried, bad_key, connect_failed, handshake_failed
+from hyperion.worker.failure import Step, Tried, bad_key, connect_failed, handshake_failed, led_into_device
 from hyperion.worker.knocker import Knocks
 
 ADDRESS = Address(socket.AF_INET, ("192.0.2.1", 8443))
@@ -58,6 +58,13 @@ def test_silence_after_a_knock_says_what_to_look_for() -> None:
     """Each line of the server's log that there can be: also the one of a knock that was heard and right."""
     hint = connect_failed(TimeoutError(), tried(knocks=1)).hint or ""
     assert all(words in hint for words in ("HYP1002W", "HYP1103E", "nothing if it heard none"))
+
+
+def test_a_way_into_the_device_is_named() -> None:
+    failed = led_into_device(tried())
+    assert (failed.reason, failed.steps[-1].name, failed.steps[-1].ok) == ("led-into-device", "connect", False)
+    assert "the way to server.example:8443 leads into hyperion0" in str(failed)
+    assert failed.hint
 
 
 @pytest.mark.parametrize(
