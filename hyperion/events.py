@@ -136,7 +136,7 @@ SESSION_OPENED = LogEvent(
 )
 SESSION_REFUSED = LogEvent(
     "HYP2002W", "session-refused", ("authentication",), ("start",), "failure", "warning",
-    "session refused", AUDIT, (*_SOURCE, "event.reason", "user.id", "user.name"),
+    "session refused", AUDIT, (*_SOURCE, "event.reason", "user.id", "user.name", "hyperion.peer.fingerprint"),
 )
 SESSION_CLOSED = LogEvent(
     "HYP2003I", "session-closed", ("session",), ("end",), "success", "notice",

@@ -10,7 +10,7 @@ from typing import assert_never
 
 from hyperion.config.complaint import KeyPath, looks_like_a_key, wrong
 from hyperion.config.keyfile import read_secret
-from hyperion.config.schema import ClientKeySection, ServerKeySection
+from hyperion.config.schema import KeySection
 from hyperion.config.secrets import DEFAULT_VARIABLE, Secrets
 from hyperion.config.values import is_placeholder, not_a_key
 from hyperion.errors import BadKeyError
@@ -20,7 +20,7 @@ from hyperion.proto.keys import MIN_SALT_BYTES, KeyFormatError, PrivateKey, Psk
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
-def psk_of_section(path: Path, section: ServerKeySection | ClientKeySection, secrets: Secrets, question: str) -> Psk:
+def psk_of_section(path: Path, section: KeySection, secrets: Secrets, question: str) -> Psk:
     """The PSK that a ``[key]`` section leads to.
 
     Raises ``ConfigError`` for what the file says wrong, ``BadKeyError`` for what it points to.
@@ -33,16 +33,12 @@ def psk_of_section(path: Path, section: ServerKeySection | ClientKeySection, sec
         case "value":
             return psk_of_value(path, ("key", "value"), section.value)
         case "file":
-            # Only the server's schema has this source.
-            assert isinstance(section, ServerKeySection)
             return _psk_of_file(path, section.file)
         case _:
             assert_never(section.source)
 
 
-def _psk_of_passphrase(
-    path: Path, section: ServerKeySection | ClientKeySection, secrets: Secrets, question: str
-) -> Psk:
+def _psk_of_passphrase(path: Path, section: KeySection, secrets: Secrets, question: str) -> Psk:
     salt = section.salt
     if salt is None:
         raise wrong(path, ("key", "salt"), 'a salt, because source is "passphrase"', "nothing")

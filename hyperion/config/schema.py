@@ -52,8 +52,10 @@ class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
 
 
 class KeySection(Section, frozen=True):
-    """Where the PSK comes from. Which of the others is needed depends on ``source``."""
+    """``[key]``: where the PSK comes from. Which of the others is needed depends on ``source``."""
 
+    source: Literal["passphrase", "env", "file", "value"]
+    file: str | None = None
     env_var: str | None = None
     value: KeyText | None = None
     passphrase_env: str | None = None
@@ -61,23 +63,6 @@ class KeySection(Section, frozen=True):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(hidden)"
-
-
-class ServerKeySection(KeySection, frozen=True, kw_only=True):
-    """``[key]`` of the server, which may also name a file."""
-
-    source: Literal["passphrase", "env", "file", "value"]
-    file: str | None = None
-
-    __repr__ = KeySection.__repr__
-
-
-class ClientKeySection(KeySection, frozen=True, kw_only=True):
-    """``[key]`` of the client."""
-
-    source: Literal["passphrase", "env", "value"]
-
-    __repr__ = KeySection.__repr__
 
 
 class IdentitySection(Section, frozen=True):
@@ -134,7 +119,7 @@ class ServerFile(Section, frozen=True):
     """``server.toml``."""
 
     listen: Address
-    key: ServerKeySection
+    key: KeySection
     identity: IdentitySection
     admin: list[AdminSection] = []
     egress: EgressSection = EgressSection()
@@ -195,7 +180,7 @@ class ClientFile(Section, frozen=True):
 
     admin_static_key_file: Annotated[str, Meta(description="a file name")]
     pool_size: PoolSize = 2
-    key: ClientKeySection | None = None
+    key: KeySection | None = None
     knock: ClientKnockSection = ClientKnockSection()
     tun: TunSection = TunSection()
     server: list[ServerSection] = []

@@ -96,7 +96,7 @@ class ControlSocket:
         if not isinstance(request, (StatusRequest, ProofRequest)):  # who only looks is not worth a line
             outcome = "failure" if isinstance(answer, Refused) else "success"
             fields = {"user.id": "" if uid is None else str(uid), "event.outcome": outcome}
-            log.event(ADMIN_COMMAND, fields, reason=type(request).__name__.removesuffix("Request").lower())
+            log.event(ADMIN_COMMAND, fields, reason=str(request.__struct_config__.tag).removesuffix("-request"))
         caller.answer(answer)
 
     async def _answer(self, request: Request) -> Answer:

@@ -18,6 +18,7 @@ from hyperion.flood import RejectionMeter
 from hyperion.proto.admins import AdminRule
 from hyperion.proto.errors import HandshakeError, ProtocolError
 from hyperion.proto.extensions import LEVEL, Parameters
+from hyperion.proto.fingerprint import fingerprint
 from hyperion.proto.noise.handshake import KEY_BYTES
 from hyperion.proto.noise.record import MAX_PLAINTEXT_BYTES
 from hyperion.proto.noise.seen import SeenEphemerals
@@ -51,6 +52,8 @@ class Arrival(Session):
         self._reception = reception
         self._source = source
         self._rule: AdminRule | None = None
+        #: The key that a stranger proved to hold.
+        self._unknown: bytes | None = None
         self._refused = False
         self._inside = True  # counted by the gate
 
@@ -58,6 +61,7 @@ class Arrival(Session):
         rule = self._reception.admins.find(request.peer_public)
         tunnel = connection.tunnel
         self._rule = rule
+        self._unknown = request.peer_public if rule is None else None
         reason = refusal(rule, time.time())
         if rule is None or reason is not None or not isinstance(tunnel, ServerTunnel):
             tunnel.refuse(reason or UNKNOWN)
@@ -110,6 +114,9 @@ class Arrival(Session):
         fields: dict[str, object] = {"source.ip": self._source[0], "source.port": self._source[1]}
         if self._rule is not None:
             fields |= user_fields(self._rule)
+        elif self._unknown is not None:
+            # No user of ours; but an admin whose key was forgotten here is found by it.
+            fields["hyperion.peer.fingerprint"] = fingerprint(self._unknown)
         log.event(SESSION_REFUSED, fields, reason=reason)
 
 

@@ -8,7 +8,7 @@ from hyperion.config.key_source import (
     psk_of_value,
     psk_of_variable,
 )
-from hyperion.config.schema import ClientKeySection, ServerKeySection
+from hyperion.config.schema import KeySection
 from hyperion.config.secrets import Secrets
 from hyperion.errors import BadKeyError, ConfigError, HyperionError
 from hyperion.proto.keys import Psk
@@ -19,7 +19,7 @@ PSK = Psk.parse(PSK_TEXT)
 
 
 def server_psk(secrets: Secrets | None = None, **section: str) -> Psk:
-    key = ServerKeySection(**section)  # type: ignore[arg-type]
+    key = KeySection(**section)  # type: ignore[arg-type]
     return psk_of_section(FILE, key, secrets or Secrets(None, {}), "question: ")
 
 
@@ -73,7 +73,7 @@ def test_passphrase_from_the_variable_or_the_terminal() -> None:
 
 
 def test_client_sections_work_alike() -> None:
-    section = ClientKeySection(source="value", value=PSK_TEXT)
+    section = KeySection(source="value", value=PSK_TEXT)
     assert psk_of_section(FILE, section, Secrets(None, {}), "question: ") == PSK
 
 

@@ -158,13 +158,16 @@ def test_what_is_wrong_with_a_server_file(tmp_path: Path, old: str, new: str, ex
     [
         (
             'source = "value"',
-            'source = "file"',
-            '[key] source: expected one of "env", "passphrase", "value", got a text',
+            'source = "vault"',
+            '[key] source: expected one of "env", "file", "passphrase", "value", got a text',
         ),
         (
             "[key]",
-            "[key]\nfile = 'x'",
-            ('[key]: expected one of the keys env_var, value, passphrase_env, salt, source, got "file"'),
+            "[key]\nfiles = 'x'",
+            (
+                "[key]: expected one of the keys source, file, env_var, value, passphrase_env, salt, got"
+                ' "files" (did you mean file?)'
+            ),
         ),
         ('name = "db1"', "", "[[server]] #2 name: expected a name, got nothing"),
         ('name = "db1"', "name = 5", "[[server]] #2 name: expected a name, got 5"),

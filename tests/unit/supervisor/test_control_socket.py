@@ -21,6 +21,7 @@ from hyperion.proto.operator import (
     ClientAnswer,
     ClientStatus,
     Done,
+    HoldGuardRequest,
     Refused,
     ReloadRequest,
     Request,
@@ -95,6 +96,15 @@ async def test_an_answer_for_each_kind(tmp_path: Path, logged: list[tuple[str, s
         assert await asked(directory, ReloadRequest()) == Refused("bad file", "look at it", 78)
         assert await asked(directory, StopRequest()) == Refused("internal error: ZeroDivisionError", "see its log", 70)
     assert logged == [("HYP5003N", "reload"), ("HYP9002E", None), ("HYP5003N", "stop")]
+
+
+async def test_the_guard_is_held_under_its_own_name(tmp_path: Path, logged: list[tuple[str, str | None]]) -> None:
+    async def hold(_: Request) -> Answer:
+        return Done()
+
+    async with serving(tmp_path, {HoldGuardRequest: hold}) as directory:
+        assert await asked(directory, HoldGuardRequest(90.0)) == Done()
+    assert logged == [("HYP5003N", "hold-guard")]
 
 
 async def test_a_request_that_this_program_does_not_serve(tmp_path: Path, logged: list[tuple[str, str | None]]) -> None:

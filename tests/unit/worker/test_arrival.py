@@ -7,6 +7,7 @@ import pytest
 
 from hyperion.events import SESSION_OPENED, SESSION_REFUSED
 from hyperion.proto.admins import AdminRule
+from hyperion.proto.keys import PrivateKey
 from hyperion.worker.connector import Connector, TunnelSession
 from hyperion.worker.egress import Admins
 from hyperion.worker.gate import MAX_UNPROVEN_PER_SOURCE, Gate
@@ -74,6 +75,8 @@ async def test_whatever_was_wrong_is_answered_by_silence_until_the_deadline(sent
         assert DEADLINE - 0.05 < seconds < DEADLINE + LATE
         await until(lambda: events.fields(SESSION_REFUSED))
         assert reason is None or events.reasons(SESSION_REFUSED) == [reason]
+        stranger = PrivateKey.from_entropy(bytes([7] * 32)).public().fingerprint if sent == "unknown admin" else None
+        assert events.fields(SESSION_REFUSED)[0].get("hyperion.peer.fingerprint") == stranger
         assert rig.server.gate.unproven == 0
         assert len(events.fields(SESSION_OPENED)) == 1  # the rig's own client
 
