@@ -53,8 +53,8 @@ def run_remove_firewall(flags: GateFlags, *, dry_run: bool, as_json: bool) -> in
     clean_up(witness)
     with RecordFile(trial_directory()).locked():
         there = _is_there(nft, table, set_name)
-        if there:
-            asyncio.run(_remove(nft, witness, table))
+        if there or running is not None:
+            asyncio.run(_remove(nft, witness, table, there=there))
     _tell(table, removed=there, server_runs=running is not None, as_json=as_json)
     return 0
 
@@ -68,15 +68,17 @@ def _is_there(nft: NftProgram, table: str, set_name: str) -> bool:
     return True
 
 
-async def _remove(nft: NftProgram, witness: ServerWitness, table: str) -> None:
+async def _remove(nft: NftProgram, witness: ServerWitness, table: str, *, there: bool) -> None:
+    """Also where it is not ``there``: a server whose knockd is away would put it back soon."""
     try:
-        refusal = await witness.hold(HOLD_SECONDS)
+        refusal = await witness.hold(HOLD_SECONDS, needs_gate=False)
         if refusal is not None:
             raise FirewallError(f"the running server cannot let go of its table: {refusal}", hint="stop it first")
-        nft.load(remove_text(table))
+        if there:
+            nft.load(remove_text(table))
     finally:
         # Also one that refused: it may have been late, and hold its guard now.
-        await witness.hold(0)
+        await witness.hold(0, needs_gate=False)
     time.sleep(SETTLE_SECONDS)  # noqa: ASYNC251 - nothing else runs here
     if list_json(nft, table) is not None:
         raise TemporaryError(

@@ -37,6 +37,7 @@ from hyperion.proto.control_knockd import (
     Fault,
     Held,
     Hold,
+    InheritedTable,
     KnockdConfig,
     KnockdToSupervisor,
     Pulse,
@@ -99,7 +100,7 @@ async def _work(channel: Control, config: KnockdConfig) -> int:
     firewall = Firewall(backend, rules)
     knockd = Knockd(config, firewall, ReplayFile(config.replay_path), _sender(channel))
     await knockd.remember()
-    guard = Guard(firewall, _watch(rules.table), knockd.on_table)
+    guard = Guard(firewall, _watch(rules.table), knockd.on_table, _sender(channel))
     channel.send(Ready(pid=os.getpid()))
     tasks = [
         asyncio.create_task(_obey(channel, knockd, guard)),
@@ -119,6 +120,8 @@ async def _obey(channel: Control, knockd: Knockd, guard: Guard) -> int:
     while (message := await channel.receive()) is not None:
         if isinstance(message, Revoke):
             knockd.door.revoke(message.source)
+        elif isinstance(message, InheritedTable):
+            guard.follow(message)
         elif isinstance(message, Hold):
             # A task: nftables may hang, and orders are heard all the same.
             task = asyncio.create_task(_hold(channel, guard, knockd.door, message.seconds))

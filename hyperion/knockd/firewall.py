@@ -28,6 +28,7 @@ from hyperion.firewall.ruleset import (
     revoke_text,
 )
 from hyperion.knockd.foreign_sets import ForeignSets
+from hyperion.proto.control_knockd import MAX_GUARDED_BYTES, GuardedTable, InheritedTable
 
 _APPLY_HINT = "load the gate's table: hyperion-server print-firewall ... | nft -f -"
 _HOLE_HINT = (
@@ -69,7 +70,7 @@ class Firewall:
     """The table of ``rules``, through ``backend``. ``clock`` counts seconds and never goes back.
 
     It never puts up a table that drops everything where the operator has loaded none: ``ensure`` raises then. What was
-    once adopted is restored.
+    once adopted is restored, also by a successor that was told what it was (``follow``).
     """
 
     def __init__(
@@ -87,6 +88,8 @@ class Firewall:
         self._reference: str | None = None
         #: What the operator should know of the table that was adopted last.
         self.cautions: tuple[str, ...] = ()
+        # What a predecessor would have restored.
+        self._inherited: InheritedTable | None = None
         # Of the table and its sets of grants, while we know that they are the ones that our grants went into.
         self._handles: Handles | None = None
         # The kernel's sets are the truth; this is what is left of it when somebody deletes them. Source -> clock.
@@ -121,17 +124,32 @@ class Firewall:
                 outcome = Outcome.RESTORED_RELOADED
             else:
                 grants = self._grants_left(live, handles)
-                self._restore(self._reference, grants)
+                self._restore(self._reference, self._foreign.text(), grants)
                 outcome = Outcome.RESTORED_DELETED if live is None else Outcome.RESTORED_EDITED
             live, handles = self._look()
             # Whoever was at it in between made what we know nothing about.
             self._handles = handles if live == self._reference else None
             return outcome
 
+    def follow(self, inherited: InheritedTable) -> None:
+        """A predecessor guarded this a moment ago: if there is no gate any more, the next ``ensure`` puts it back."""
+        is_ours = inherited.listing.startswith(f"table inet {self._rules.table} {{")
+        self._inherited = inherited if is_ours else None
+
+    @property
+    def guarded(self) -> GuardedTable | None:
+        """What is put back from now on; ``None``: nothing was adopted yet."""
+        reference = self._reference
+        if reference is None:
+            return None
+        found = GuardedTable(reference, self._foreign.text())
+        length = len(found.listing.encode()) + len(found.elements.encode())
+        return found if length <= MAX_GUARDED_BYTES else GuardedTable("", "")
+
     def look_anew(self) -> None:
         """The operator changes the table: the next ``ensure`` adopts what it finds, as the first one did."""
         with self._lock:
-            self._reference = self._handles = None
+            self._reference = self._handles = self._inherited = None
 
     def judge(self) -> None:
         """Whether a table is there that does its work, whichever. Changes and adopts nothing. Raises as ``ensure`` does
@@ -179,13 +197,28 @@ class Firewall:
             self._backend.load(commands)
 
     def _first(self, live: str | None) -> Outcome:
+        inherited = self._inherited
+        try:
+            self._adopt(live)
+        except (TableMissingError, TableWrongError):
+            if inherited is None or not (live is None or self._list_json().is_ours(self._rules.set)):
+                raise
+        else:
+            return Outcome.ADOPTED
+        # One that is there, though it is no gate, still knows who is in.
+        grants = {} if live is None else self._list_json().grants(self._rules)
+        self._restore(inherited.listing, inherited.elements, _alive(grants))
+        self._inherited = None
+        self._adopt(self._look()[0])
+        return Outcome.RESTORED_DELETED if live is None else Outcome.RESTORED_EDITED
+
+    def _adopt(self, live: str | None) -> None:
         listing = self._gate_in(live)
         assert live is not None  # else it has raised
         self.cautions = tuple(listing.cautions(self._rules))
         self._foreign.remember(self._foreign.read(live))
-        self._reference = live
+        self._reference, self._inherited = live, None
         self._remember(listing.grants(self._rules))
-        return Outcome.ADOPTED
 
     def _gate_in(self, live: str | None) -> Listing:
         """What is in the table that we know no reference for, if it is a gate."""
@@ -210,10 +243,9 @@ class Firewall:
         self._foreign.remember(found)
         return True
 
-    def _restore(self, reference: str, grants: Mapping[str, float]) -> None:
+    def _restore(self, reference: str, elements: str, grants: Mapping[str, float]) -> None:
         """The table as it is to be, with what was in the operator's sets. If nft does not take that, without: what is
         wanted first is a gate that is shut."""
-        elements = self._foreign.text()
         try:
             self._backend.load(replace_text(self._rules, f"{reference.rstrip()}\n{elements}", grants))
         except NftTimeoutError:

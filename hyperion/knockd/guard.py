@@ -20,6 +20,7 @@ from hyperion.backoff import Backoff
 from hyperion.events import FIREWALL_CAUTION, FIREWALL_DEGRADED, FIREWALL_RECOVERED, FIREWALL_RESTORED
 from hyperion.firewall.nft import FirewallError
 from hyperion.knockd.firewall import RESTORATIONS, Firewall, Outcome, TableMissingError
+from hyperion.proto.control_knockd import GuardedTable, InheritedTable
 
 #: The kernel loses no message unseen, but who knows: look so often without one, seconds.
 POLL_SECONDS = 5.0
@@ -50,6 +51,7 @@ class Guard:
     """Guards the table of ``firewall``. ``watch`` ``None``: only by looking now and then.
 
     ``report`` is told (good or not, why) at the start and at every change; why is a stable word, and mostly more.
+    ``keep`` is told what is put back from now on, at every change, for who comes after us.
     """
 
     def __init__(
@@ -57,6 +59,7 @@ class Guard:
         firewall: Firewall,
         watch: Watch | None,
         report: Callable[[bool, str | None], None],
+        keep: Callable[[GuardedTable], None] = lambda _: None,
         *,
         poll_seconds: float = POLL_SECONDS,
         clock: Callable[[], float] = time.monotonic,
@@ -64,6 +67,9 @@ class Guard:
         self._firewall = firewall
         self._watch = watch
         self._report = report
+        self._keep = keep
+        self._guarded: GuardedTable | None = None
+        self._kept: GuardedTable | None = None
         self._poll_seconds = poll_seconds
         self._clock = clock
         self._restored_at: deque[float] = deque()
@@ -94,6 +100,11 @@ class Guard:
             if watch is not None:
                 loop.remove_reader(watch.fileno())
 
+    def follow(self, inherited: InheritedTable) -> None:
+        """A predecessor guarded this a moment ago."""
+        self._firewall.follow(inherited)
+        self._noticed.set()
+
     async def hold(self, seconds: float) -> None:
         """The operator changes the table himself (``apply-firewall``): restore nothing for so long, then adopt what is
         there. 0: he is done. Returns when no restoration is under way any more; the loop goes on meanwhile.
@@ -104,6 +115,7 @@ class Guard:
         self._held_until = max(self._held_until, until)
         async with self._holding:  # one after the other: the last word counts
             await asyncio.to_thread(self._firewall.look_anew)
+            self._guarded = self._kept = None
             self._held_until = until
         self._noticed.set()
 
@@ -121,6 +133,7 @@ class Guard:
         except FirewallError as error:
             return self._failed(error)
         self._faults = 0
+        self._guarded = self._firewall.guarded
         if outcome in RESTORATIONS:
             self._restored(outcome, began)
         elif outcome is Outcome.ADOPTED:
@@ -179,6 +192,9 @@ class Guard:
         if self._state is not None and self._state != self._reported:
             self._reported = self._state
             self._report(*self._state)
+        if self._guarded is not None and self._guarded != self._kept:
+            self._kept = self._guarded
+            self._keep(self._guarded)
 
     def _fields(self) -> dict[str, object]:
         return {

@@ -15,15 +15,21 @@ from hyperion.proto.control import Fault, LogSettings, Message, Pulse, Ready, St
 
 #: Seconds between knockd's signs of life. Shorter than those of other children: while it hangs nobody guards the gate.
 KNOCKD_PULSE_SECONDS = 1.0
+#: Longest ``GuardedTable``, bytes of its two texts: it fits into one control message with room to spare. The table that
+#: ``print-firewall`` makes has 3,000.
+MAX_GUARDED_BYTES = 49_152
 
 __all__ = [
     "KNOCKD_PULSE_SECONDS",
+    "MAX_GUARDED_BYTES",
     "Admitted",
     "Ended",
     "Fault",
     "GateState",
+    "GuardedTable",
     "Held",
     "Hold",
+    "InheritedTable",
     "KnockCounts",
     "KnockdConfig",
     "KnockdToSupervisor",
@@ -120,5 +126,20 @@ class GateState(Message, frozen=True, tag="gate-state"):
     reason: str | None = None
 
 
-SupervisorToKnockd = KnockdConfig | Revoke | Hold | Stop
-KnockdToSupervisor = Ready | Pulse | Admitted | Standing | Ended | KnockCounts | GateState | Held | Fault
+class GuardedTable(Message, frozen=True, tag="guarded-table"):
+    """What knockd puts back from now on, in nft's words: the table's listing, and the commands that fill the operator's
+    sets. Empty: it does not say, because it is too long."""
+
+    listing: str
+    elements: str
+
+
+class InheritedTable(Message, frozen=True, tag="inherited-table"):
+    """The ``GuardedTable`` of a knockd that ended a moment ago; nobody has said since that he changes it."""
+
+    listing: str
+    elements: str
+
+
+SupervisorToKnockd = KnockdConfig | InheritedTable | Revoke | Hold | Stop
+KnockdToSupervisor = Ready | Pulse | Admitted | Standing | Ended | KnockCounts | GateState | GuardedTable | Held | Fault

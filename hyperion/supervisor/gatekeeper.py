@@ -14,7 +14,7 @@ import msgspec
 from hyperion.capabilities import NONE, Rights
 from hyperion.config import ServerConfig
 from hyperion.proto.control import Knocked, LogSettings, Message, Ready, SessionOpened
-from hyperion.proto.control_knockd import Admitted, KnockdConfig
+from hyperion.proto.control_knockd import Admitted, GuardedTable, InheritedTable, KnockdConfig
 from hyperion.proto.knock import derive_knock_key
 from hyperion.supervisor.crew import Crew
 from hyperion.supervisor.gate import Gate
@@ -88,7 +88,9 @@ class Gatekeeper:
         self._config = config
         #: A knockd of ours has written its replay memory.
         self._has_memory = False
-        self.proofs = Proofs(self._tell, self._runs)
+        #: What the last knockd put back, if nobody has said since that he changes it.
+        self._guarded: GuardedTable | None = None
+        self.proofs = Proofs(self._tell, self._runs, let_go=self._forget_table)
         self.gate = Gate(
             Shutter(sockets),
             config.knock.port or self._tunnel_port,
@@ -110,6 +112,8 @@ class Gatekeeper:
         if old.firewall.close_behind != new.firewall.close_behind:
             self.gate.close_behind = new.firewall.close_behind
             changed.append("firewall.close_behind")
+        if {"firewall.table", "firewall.set", "firewall.one_shot"} & set(changed):
+            self._forget_table()
         assert self._crew is not None
         if set(changed) - {"firewall.close_behind"} or NAME not in self._crew.helpers:
             self.gate.port, self.gate.one_shot = new.knock.port or self._tunnel_port, new.firewall.one_shot
@@ -139,8 +143,16 @@ class Gatekeeper:
             self._has_memory = True
             if self._crew is not None:
                 self._crew.amend(self._spec(self._config))
+        if isinstance(message, GuardedTable) and not self.proofs.is_held:
+            self._guarded = message
+        if isinstance(message, Ready) and self._guarded is not None:
+            self._tell(InheritedTable(self._guarded.listing, self._guarded.elements))
         self.gate.heard(message)
         self.proofs.heard(message)
+
+    def _forget_table(self) -> None:
+        """It is the operator's to change: no knockd of ours brings back what was there before."""
+        self._guarded = None
 
     def _runs(self) -> bool:
         return self._crew is not None and self._crew.has_helper(NAME)

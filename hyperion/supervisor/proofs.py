@@ -25,21 +25,32 @@ MAX_HOLD_SECONDS = 600.0
 
 
 class Proofs:
-    """``tell`` sends to knockd; ``runs`` says whether there is one now; ``tell`` ``None``: the gate is off."""
+    """``tell`` sends to knockd; ``runs`` says whether there is one now; ``tell`` ``None``: the gate is off.
+
+    ``let_go`` is called before an operator begins to change the table, and when he is done.
+    """
 
     def __init__(
         self,
         tell: Callable[[Message], None] | None,
         runs: Callable[[], bool],
         clock: Callable[[], float] = time.time,
+        *,
+        let_go: Callable[[], None] = lambda: None,
     ) -> None:
         self._tell = tell
+        self._let_go = let_go
         self._runs = runs
         self._clock = clock
         self._knocks: deque[tuple[str, float]] = deque(maxlen=MAX_REMEMBERED)
         self._sessions: deque[tuple[str, int, float]] = deque(maxlen=MAX_REMEMBERED)
         self._waiting: list[asyncio.Future[None]] = []
         self._held_until = 0.0
+
+    @property
+    def is_held(self) -> bool:
+        """Whether the table is an operator's to change."""
+        return self._clock() < self._held_until
 
     def heard(self, message: Message) -> None:
         """What knockd says."""
@@ -72,6 +83,7 @@ class Proofs:
             raise ConfigError("knocking is off here", hint="set [knock] enabled = true, and restart the server")
         if not (math.isfinite(request.seconds) and 0 <= request.seconds <= MAX_HOLD_SECONDS):
             raise UsageError(f"a guard is held for 0 to {MAX_HOLD_SECONDS:g} s")
+        self._let_go()
         before, self._held_until = self._held_until, self._clock() + request.seconds
         if not self._runs():
             # Its successor is told as soon as it is there.

@@ -7,7 +7,7 @@ back: so nothing raises, and whoever does not answer in time knows nothing.
 import asyncio
 from pathlib import Path
 
-from hyperion.errors import HyperionError, NotRunningError
+from hyperion.errors import ConfigError, HyperionError, NotRunningError
 from hyperion.proto.operator import Answer, HoldGuardRequest, Proof, ProofRequest, Refused, Request
 from hyperion.running import ask
 from hyperion.trial.witness import Knock, Session
@@ -23,11 +23,12 @@ class ServerWitness:
         self._directory = directory
         self._timeout = timeout
 
-    async def hold(self, seconds: float) -> str | None:
-        """See ``Witness``."""
+    async def hold(self, seconds: float, *, needs_gate: bool = True) -> str | None:
+        """See ``Witness``. ``needs_gate``: a server whose gate is off refuses; else it guards nothing, and that is
+        well."""
         answer = await self._ask(HoldGuardRequest(seconds))
         if isinstance(answer, Refused):
-            return answer.message
+            return None if answer.exit_code == ConfigError.exit_code and not needs_gate else answer.message
         return answer.message if isinstance(answer, HyperionError) else None
 
     async def heard(self, since: float) -> tuple[list[Knock], list[Session]] | None:

@@ -86,7 +86,7 @@ class FakeNft:
         wanted = what[-1] if what[0] == "set" else None
         found = [
             {"set": {**item["set"], "elem": elements["6" if item["set"]["name"].endswith("6") else ""]}}
-            if "set" in item
+            if item.get("set", {}).get("name") in (self.rules.set, self.rules.set6)
             else item
             for item in self.objects
         ]

@@ -20,7 +20,8 @@ class FakeWitness:
     def __init__(self, directory: Path) -> None:
         type(self).held = []
 
-    async def hold(self, seconds: float) -> str | None:
+    async def hold(self, seconds: float, *, needs_gate: bool) -> str | None:
+        assert not needs_gate
         self.held.append(seconds)
         return self.refusal
 
@@ -62,6 +63,14 @@ def test_a_running_server_is_told_and_so_are_you(world: World) -> None:
     code, _, err = world()
     assert code == 0
     assert "the running server has no gate now, and takes no new connection until it has one" in err
+
+
+def test_a_server_hears_of_it_although_the_table_is_away_just_now(world: World) -> None:
+    """Its knockd may be away too, and bring it back."""
+    world.nft.ours, world.running = None, Running(world.home, 7)
+    assert world()[:2] == (0, "there is no table inet hyperion: nothing to remove\n")
+    assert [bool(seconds) for seconds in FakeWitness.held] == [True, False]
+    assert world.nft.loads == []
 
 
 def test_a_server_that_does_not_let_go(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

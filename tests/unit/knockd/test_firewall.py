@@ -6,6 +6,7 @@ from hyperion.firewall.nft import FirewallError, NoSuchObjectError
 from hyperion.firewall.ruleset import Ruleset
 from hyperion.knockd import firewall as firewall_module
 from hyperion.knockd.firewall import Firewall, Outcome, TableMissingError, TableWrongError
+from hyperion.proto.control_knockd import MAX_GUARDED_BYTES, GuardedTable, InheritedTable
 from tests.helpers.adopted import adopted
 from tests.helpers.fake_nft import FakeNft, objects
 
@@ -200,6 +201,78 @@ def test_where_there_is_no_gate_nothing_is_installed(nft: FakeNft) -> None:
     with pytest.raises(TableWrongError, match="port 8443 is not opened to set admitted"):
         firewall.ensure()
     assert nft.loads == []
+
+
+@pytest.fixture
+def successor(nft: FakeNft, with_sets: Firewall) -> Firewall:
+    """One that knows what another guarded before it: a table with a set of the operator's."""
+    assert with_sets.guarded == GuardedTable(WITH_SETS, "add element inet hyperion ports { 22 }\n")
+    firewall = Firewall(nft, RULES, clock=nft.clock)
+    assert firewall.guarded is None
+    firewall.follow(InheritedTable(with_sets.guarded.listing, with_sets.guarded.elements))
+    nft.loads.clear()
+    return firewall
+
+
+def test_what_a_predecessor_guarded_is_put_back(nft: FakeNft, with_sets: Firewall, successor: Firewall) -> None:
+    nft.table, nft.until, nft.foreign = None, {}, {}
+    assert successor.ensure() is Outcome.RESTORED_DELETED
+    restored: tuple[object, object] = (nft.table, nft.foreign)
+    assert restored == (WITH_SETS, {"ports": "22"})
+    assert successor.guarded == with_sets.guarded
+    assert successor.ensure() is Outcome.KEPT
+    nft.table = EDITED
+    assert successor.ensure() is Outcome.RESTORED_EDITED
+
+
+def test_in_the_place_of_one_that_is_no_gate_with_the_grants_that_are_in_it(nft: FakeNft, successor: Firewall) -> None:
+    good, nft.table, nft.until = nft.objects, EDITED, {"192.0.2.1": nft.now + 30}
+    nft.objects, nft.objects_after_load = [item for item in objects(RULES) if "rule" not in item], good
+    assert successor.ensure() is Outcome.RESTORED_EDITED
+    assert (nft.table, nft.until) == (WITH_SETS, {"192.0.2.1": nft.now + 30})
+
+
+def test_a_gate_that_is_there_counts_for_more(nft: FakeNft, successor: Firewall) -> None:
+    nft.table = "the operator's other one"
+    assert successor.ensure() is Outcome.ADOPTED
+    assert nft.loads == []
+
+
+def test_nothing_is_put_back_in_the_place_of_a_strangers_table(nft: FakeNft, successor: Firewall) -> None:
+    nft.table, nft.objects = "x", [{"chain": {"name": "input", "hook": "input", "policy": "accept"}}]
+    with pytest.raises(TableWrongError, match="somebody else"):
+        successor.ensure()
+    assert nft.loads == []
+
+
+@pytest.mark.parametrize("listing", [None, "", "table inet another {\n}", "flush ruleset"])
+def test_nor_when_an_operator_changes_it_or_it_is_none_of_ours(
+    nft: FakeNft, successor: Firewall, listing: str | None
+) -> None:
+    nft.table = None
+    if listing is None:
+        successor.look_anew()
+    else:
+        successor.follow(InheritedTable(listing, ""))
+    with pytest.raises(TableMissingError):
+        successor.ensure()
+    assert nft.loads == []
+
+
+def test_what_does_not_become_a_gate_is_not_put_back_again_and_again(nft: FakeNft, successor: Firewall) -> None:
+    nft.table, nft.objects = None, objects(RULES)[:2]
+    for _ in range(3):
+        with pytest.raises(TableWrongError):
+            successor.ensure()
+    assert len(nft.loads) == 1
+    assert successor.guarded is None
+
+
+def test_a_table_that_is_too_long_is_not_told(nft: FakeNft, with_sets: Firewall) -> None:
+    nft.table = f"{WITH_SETS}\n{'#' * MAX_GUARDED_BYTES}"
+    with_sets.look_anew()
+    assert with_sets.ensure() is Outcome.ADOPTED
+    assert with_sets.guarded == GuardedTable("", "")
 
 
 def test_a_judge_changes_and_adopts_nothing(nft: FakeNft) -> None:

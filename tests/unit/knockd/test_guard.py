@@ -20,6 +20,7 @@ from hyperion.knockd.guard import (
     MAX_HOLD_SECONDS,
     Guard,
 )
+from hyperion.proto.control_knockd import InheritedTable
 from tests.helpers.fake_nft import FakeNft
 
 #: Seconds after which a guard under test looks anyway.
@@ -243,6 +244,54 @@ async def test_what_an_operator_leaves_is_judged_while_he_is_at_work(
     nft.fault = NftTimeoutError("nft did not answer")
     assert [guard.look() for _ in range(3)] == [FAULT_BACKOFF.ceiling(attempt) for attempt in range(3)]
     assert logged[-1] == (bad, "nft-timeout")
+
+
+async def test_what_is_guarded_is_told_at_each_change(nft: FakeNft) -> None:
+    told: list[str] = []
+    guard = make_guard(nft, [])
+    guard._keep = lambda guarded: told.append(guarded.listing)
+
+    def look(table: str | None) -> None:
+        nft.table = table
+        guard.look()
+        guard._report_change()
+
+    first = nft.table or ""
+    for table in (first, first, None):
+        look(table)
+    assert told == [first]
+    await guard.hold(30)
+    look("another")
+    assert told == [first], "it is the operator's to change"
+    await guard.hold(0)
+    look("another")
+    look("edited")
+    assert told == [first, "another"]
+    await guard.hold(0)
+    look("another")
+    assert told == [first, "another", "another"], "somebody may have forgotten it"
+
+
+async def test_what_a_predecessor_guarded_is_put_back_at_once(
+    nft: FakeNft, logged: list[tuple[str, str | None]]
+) -> None:
+    before = make_guard(nft, [])
+    before.look()
+    nft.table, states = None, []
+    guard = Guard(Firewall(nft, nft.rules, clock=nft.clock), None, lambda *state: states.append(state), poll_seconds=60)
+    task = asyncio.create_task(guard.run())
+    async with asyncio.timeout(10):
+        while not states:
+            await asyncio.sleep(0.005)
+        assert before._guarded is not None
+        guard.follow(InheritedTable(before._guarded.listing, before._guarded.elements))
+        while len(states) < 2:
+            await asyncio.sleep(0.005)
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+    assert [ok for ok, _ in states] == [False, True]
+    assert (FIREWALL_RESTORED.code, "deleted") in logged
 
 
 async def test_each_fault_of_a_table_is_told(nft: FakeNft, logged: list[tuple[str, str | None]]) -> None:

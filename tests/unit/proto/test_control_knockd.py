@@ -11,8 +11,10 @@ from hyperion.proto.control_knockd import (
     Ended,
     Fault,
     GateState,
+    GuardedTable,
     Held,
     Hold,
+    InheritedTable,
     KnockCounts,
     KnockdConfig,
     KnockdToSupervisor,
@@ -37,7 +39,13 @@ CONFIG = KnockdConfig(
     replay_path="/run/hyperion/replay",
     one_shot=True,
 )
-DOWN: list[SupervisorToKnockd] = [CONFIG, Revoke(source="192.0.2.1"), Hold(seconds=30.0), Stop()]
+DOWN: list[SupervisorToKnockd] = [
+    CONFIG,
+    InheritedTable("table inet x {}", ""),
+    Revoke(source="192.0.2.1"),
+    Hold(seconds=30.0),
+    Stop(),
+]
 UP: list[KnockdToSupervisor] = [
     Ready(pid=17),
     Pulse(),
@@ -47,6 +55,7 @@ UP: list[KnockdToSupervisor] = [
     KnockCounts(verdicts={"accepted": 1, "stale": 2}, dropped=3),
     GateState(ok=False, reason="table: contested"),
     GateState(ok=True),
+    GuardedTable(listing="table inet x {}", elements="add element inet x y { 1 }"),
     Held(),
     Fault(reason="boom", exit_code=70),
 ]

@@ -10,7 +10,16 @@ import pytest
 from hyperion.capabilities import Capability
 from hyperion.config import FirewallSettings, KnockSettings, ServerConfig
 from hyperion.proto.control import Heartbeat, Knocked, LogSettings, Message, Ready, SessionOpened
-from hyperion.proto.control_knockd import Admitted, GateState, Held, Hold, KnockdConfig, Revoke
+from hyperion.proto.control_knockd import (
+    Admitted,
+    GateState,
+    GuardedTable,
+    Held,
+    Hold,
+    InheritedTable,
+    KnockdConfig,
+    Revoke,
+)
 from hyperion.proto.knock import derive_knock_key
 from hyperion.proto.operator import HoldGuardRequest, ProofRequest
 from hyperion.supervisor.gate import AWAY
@@ -40,6 +49,7 @@ class FakeCrew:
         self.specs: list[Spec] = []
         self.told: list[tuple[str, Message]] = []
         self.leaving = False
+        self.is_there = True
         self.helpers = ["knockd"]
         self.names = ["0", "1"]
 
@@ -53,7 +63,7 @@ class FakeCrew:
         self.specs[-1] = spec
 
     def has_helper(self, name: str) -> bool:
-        return name == "knockd" and bool(self.specs)
+        return name == "knockd" and bool(self.specs) and self.is_there
 
     def tell(self, name: str, message: Message) -> None:
         self.told.append((name, message))
@@ -164,6 +174,67 @@ async def test_knocks_and_sessions_are_kept_as_proof(rig: Rig) -> None:
     assert rig.crew.told == [("knockd", Hold(9.0))]
     heard(Held())
     await holding
+
+
+GUARDED = GuardedTable("table inet table {\n}", "")
+INHERITED = InheritedTable(GUARDED.listing, GUARDED.elements)
+
+
+def told_anew(rig: Rig) -> list[Message]:
+    """What a knockd is told that has just become ready."""
+    rig.crew.told.clear()
+    heard = rig.crew.specs[-1].heard
+    assert heard is not None
+    heard(Ready(8))
+    return [message for _, message in rig.crew.told]
+
+
+async def test_what_one_guarded_its_successor_is_told(rig: Rig) -> None:
+    heard = rig.crew.specs[0].heard
+    assert heard is not None
+    assert told_anew(rig) == []
+    heard(GuardedTable("table inet table {\n\tbefore\n}", ""))
+    heard(GUARDED)
+    assert [told_anew(rig), told_anew(rig)] == [[INHERITED], [INHERITED]]
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+async def test_not_what_an_operator_changes_meanwhile(rig: Rig, is_there: bool) -> None:
+    heard = rig.crew.specs[0].heard
+    assert heard is not None
+    heard(GUARDED)
+    rig.crew.is_there = is_there
+    holding = asyncio.create_task(rig.keeper.proofs.hold(HoldGuardRequest(9.0)))
+    await asyncio.sleep(0)
+    heard(GUARDED)  # it was on its way
+    heard(Held())
+    await holding
+    assert [type(message) for message in told_anew(rig)] == [Hold]
+    done = asyncio.create_task(rig.keeper.proofs.hold(HoldGuardRequest(0.0)))
+    await asyncio.sleep(0)
+    heard(Held())
+    await done
+    assert told_anew(rig) == []
+    heard(GUARDED)  # it has looked at what he left
+    assert told_anew(rig) == [INHERITED]
+
+
+@pytest.mark.parametrize(
+    ("section", "change", "kept"),
+    [
+        ("firewall", {"table": "other"}, False),
+        ("firewall", {"one_shot": False}, False),
+        ("knock", {"window": 21}, True),
+    ],
+)
+async def test_not_where_it_would_be_no_gate_any_more(
+    rig: Rig, config: ServerConfig, section: str, change: dict[str, Any], kept: bool
+) -> None:
+    heard = rig.crew.specs[0].heard
+    assert heard is not None
+    heard(GUARDED)
+    await rig.keeper.reload(config, changed(config, section, **change))
+    assert told_anew(rig) == ([INHERITED] if kept else [])
 
 
 CHANGES = {

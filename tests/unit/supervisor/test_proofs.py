@@ -37,6 +37,30 @@ async def test_the_guard_is_held_when_knockd_says_so() -> None:
     knockd.proofs.heard(Held())  # nobody waits: no matter
 
 
+async def test_what_is_known_of_the_table_is_let_go_first() -> None:
+    knockd = Knockd()
+    order: list[object] = []
+    knockd.proofs._let_go = lambda: order.append("let go")
+
+    def tell(message: Message) -> None:
+        order.append(message)
+        knockd.tell(message)
+
+    knockd.proofs._tell = tell
+    assert not knockd.proofs.is_held
+    await knockd.proofs.hold(HoldGuardRequest(30.0))
+    assert knockd.proofs.is_held
+    await knockd.proofs.hold(HoldGuardRequest(0.0))
+    assert not knockd.proofs.is_held
+    assert order == ["let go", Hold(30.0), "let go", Hold(0.0)]
+    knockd.runs = False
+    await knockd.proofs.hold(HoldGuardRequest(30.0))
+    assert order[4:] == ["let go"]
+    with pytest.raises(UsageError):
+        await knockd.proofs.hold(HoldGuardRequest(-1.0))
+    assert order[5:] == []
+
+
 async def test_two_who_ask_at_once_are_both_answered() -> None:
     knockd = Knockd()
     requests = [knockd.proofs.hold(HoldGuardRequest(1.0)) for _ in range(2)]

@@ -61,6 +61,16 @@ async def test_one_that_says_no(tmp_path: Path) -> None:
     assert (held, heard) == ("knocking is off here", None)
 
 
+async def test_one_without_a_gate_lets_go_of_nothing(tmp_path: Path) -> None:
+    for code, expected in ((78, None), (75, "no")):
+        server = Server(tmp_path, Refused("no", None, code))
+        serving = asyncio.create_task(server.serve())
+        assert await ServerWitness(tmp_path).hold(30.0, needs_gate=False) == expected
+        serving.cancel()
+        server._socket.close()
+        (tmp_path / SOCKET_FILE).unlink()
+
+
 async def test_one_that_hangs_keeps_nobody(tmp_path: Path) -> None:
     held, heard, _ = await asked(tmp_path, None)
     assert held == "no answer within 0.3 s"
