@@ -7,13 +7,15 @@ second.
 Source: WIRE sections 8.1 and 17 (Q22: a body may be larger than any buffer of ours, so it is never gathered).
 """
 
-import sys
 from abc import ABC, abstractmethod
 
 from hyperion.proto.yamux.frame import HEADER, HEADER_BYTES
 
 #: version, type, flags, stream id, length
 HeaderFields = tuple[int, int, int, int, int]
+
+#: More frames than are ever handed in at once.
+ALL_FRAMES = 1 << 62
 
 
 class FrameParser(ABC):
@@ -27,7 +29,7 @@ class FrameParser(ABC):
         self._over = False
         #: frames taken by one call of ``receive_data``; what follows is kept for ``receive_more``, which a driver calls
         #: that sets this, and before more data is handed in
-        self.frames_at_once = sys.maxsize
+        self.frames_at_once = ALL_FRAMES
         self._rest = bytearray()
 
     @property
