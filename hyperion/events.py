@@ -126,6 +126,10 @@ FIREWALL_CAUTION = LogEvent(
     "the gate works, and its table says something that may not be meant", AUDIT,
     ("hyperion.firewall.backend", "hyperion.firewall.table", "error.message"),
 )
+KNOCKED_IN_VAIN = LogEvent(
+    "HYP1110W", "knocked-in-vain", ("network",), ("connection", "info"), "failure", "warning",
+    "somebody knocks again and again, is let in, and never comes", AUDIT, ("source.ip", "destination.port"),
+)
 
 # --- 2: session (server) and tunnel (client) -------------------------------------------------------------------------
 

@@ -94,13 +94,17 @@ def _gate(gate: GateLine) -> Line:
         line.append(piece(" (" + ", ".join(f"{number} {verdict}" for verdict, number in worst_last) + ")"))
     if gate.dropped:
         line.append(piece(f", {gate.dropped} packets lost", "warn"))
+    if gate.in_vain:
+        who = "1 source knocks" if gate.in_vain == 1 else f"{gate.in_vain} sources knock"
+        line.append(piece(f", {who} in vain", "warn"))
     return line
 
 
 def gate_advice(gate: GateLine) -> list[Line]:
-    """What to do about a gate that is shut."""
+    """What to do about a gate that is shut, or works in vain."""
     if gate.state != "shut":
-        return []
+        said = "    knocks are heard, but who knocks does not come: does another firewall drop the port?"
+        return [[piece(said, "warn")]] if gate.in_vain else []
     # The most frequent reason by far: the ruleset is the operator's own step, and it was not taken.
     if "table-missing" in (gate.reason or ""):
         return [

@@ -78,7 +78,8 @@ class GrantLine(Document, frozen=True):
 
 
 class GateLine(Document, frozen=True):
-    """The knock gate. ``state``: ``off``, ``ok``, ``shut`` (nobody gets in); ``verdicts`` counts knocks since start."""
+    """The knock gate. ``state``: ``off``, ``ok``, ``shut`` (nobody gets in); ``verdicts`` counts knocks since start.
+    ``in_vain``: sources that knock again and again, are let in, and never come."""
 
     state: str
     reason: str | None = None
@@ -86,6 +87,7 @@ class GateLine(Document, frozen=True):
     port: int | None = None
     verdicts: dict[str, int] = {}
     dropped: int = 0
+    in_vain: int = 0
 
 
 class ServerStatus(Document, frozen=True):

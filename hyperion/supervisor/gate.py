@@ -14,10 +14,11 @@ from collections import Counter
 from collections.abc import Callable
 
 from hyperion import log
-from hyperion.events import GATE_OPENED, GATE_SHUT
+from hyperion.events import GATE_OPENED, GATE_SHUT, KNOCKED_IN_VAIN
 from hyperion.proto.control import Fault, Message, Ready
 from hyperion.proto.control_knockd import Admitted, Ended, GateState, KnockCounts, Revoke, Standing
 from hyperion.proto.operator import GateLine, GrantLine
+from hyperion.supervisor.in_vain import InVain
 from hyperion.supervisor.shutter import Shutter
 
 #: With ``close_behind``: seconds from the last session of a source to the end of its grant. The rest of a client's pool
@@ -58,6 +59,7 @@ class Gate:
         self._changed = changed
         self._clock = clock
         self._until: dict[str, float] = {}
+        self._in_vain = InVain()
         self._closing: dict[str, asyncio.TimerHandle] = {}
         # Asked to be closed, and not yet said to have ended: a knockd that dies meanwhile forgets it.
         self._to_close: dict[str, None] = {}
@@ -90,6 +92,8 @@ class Gate:
                 self._is(message.words())
             case Admitted(source=source, ttl=ttl):
                 self._granted(source, ttl)
+                if self._in_vain.knocked(source, self._clock()):
+                    log.event(KNOCKED_IN_VAIN, {"source.ip": source, "destination.port": self.port})
                 # A new knock: another connection is on its way.
                 self._keep_open(source)
                 self._to_close.pop(source, None)
@@ -116,6 +120,7 @@ class Gate:
     def session_opened(self, source: str) -> None:
         """A client from this address has proven itself."""
         source = plain(source)
+        self._in_vain.came(source)
         if self.one_shot:
             self._until.pop(source, None)
         if self.close_behind:
@@ -141,6 +146,7 @@ class Gate:
             port=self.port,
             verdicts=dict(verdicts),
             dropped=self._dropped_before + self._counts.dropped,
+            in_vain=self._in_vain.count(self._clock()),
         )
 
     def grants(self) -> list[GrantLine]:

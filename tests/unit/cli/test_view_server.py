@@ -83,6 +83,13 @@ def test_what_is_wrong_stands_at_the_top() -> None:
     assert lines[-1] == "    worker 1: SIGSEGV"
 
 
+def test_who_knocks_in_vain_is_told_with_what_to_look_for() -> None:
+    for number, who in ((1, "1 source knocks"), (2, "2 sources knock")):
+        lines = text(server_lines(status(gate=GateLine(state="ok", port=8443, in_vain=number))))
+        assert lines[2] == f"knock:  enabled on udp/8443, ok, {who} in vain"
+        assert "does another firewall drop the port?" in lines[3]
+
+
 def test_grants_have_the_time_they_have_left() -> None:
     grants = [GrantLine(source=f"192.0.2.{number}", expires_at=0, remaining_s=42.7) for number in range(10)]
     gate = GateLine(state="ok", port=8443)

@@ -72,7 +72,7 @@ def events(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str | None, objec
     seen: list[tuple[str, str | None, object]] = []
 
     def event(what: LogEvent, fields: Mapping[str, object], *, reason: str | None = None) -> None:
-        seen.append((what.action, reason, fields["error.message"]))
+        seen.append((what.action, reason, fields.get("error.message", fields.get("source.ip"))))
 
     monkeypatch.setattr(log, "event", event)
     return seen
@@ -184,6 +184,17 @@ def test_grants_come_and_go_and_outlive_knockd() -> None:
     assert rig.sources == []
     rig.hear(Standing("2001:db8::1", 31.5))
     assert rig.gate.grants() == [GrantLine(source="2001:db8::1", expires_at=NOW + 41.5, remaining_s=31.5)]
+
+
+def test_who_knocks_in_vain(events: list[object]) -> None:
+    rig = Rig()
+    for _ in range(5):
+        rig.hear(Admitted("192.0.2.1", 60))
+        rig.now += 4
+    assert events == [("knocked-in-vain", None, "192.0.2.1")]
+    assert rig.gate.line().in_vain == 1
+    rig.gate.session_opened("::ffff:192.0.2.1")
+    assert rig.gate.line().in_vain == 0
 
 
 def test_the_book_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
