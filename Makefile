@@ -14,7 +14,7 @@ RUN := .venv/bin/python -m
 SOURCES := $(wildcard hyperion tests tools bench)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-long bench man lint lock clean venv system-packages
+.PHONY: help demo test test-long bench man wheel lint lock clean venv system-packages
 
 help: ## what can be made
 	@grep -E '^[a-z-]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -34,6 +34,9 @@ bench: venv ## the figures of the documentation
 
 man: venv ## deploy/man again, from the commands
 	$(RUN) tools.man_page
+
+wheel: venv ## dist: what other machines install from, with hashes
+	@$(RUN) tools.wheel
 
 lint: venv ## ruff and mypy
 	$(RUN) ruff check $(SOURCES)
