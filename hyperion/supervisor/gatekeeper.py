@@ -20,15 +20,13 @@ from hyperion.supervisor.crew import Crew
 from hyperion.supervisor.gate import Gate
 from hyperion.supervisor.kind import KNOCKD
 from hyperion.supervisor.proofs import Proofs
+from hyperion.supervisor.residence import REPLAY_FILE
 from hyperion.supervisor.shutter import Shutter
 from hyperion.supervisor.sockets import port_of
 from hyperion.supervisor.spec import Spec
 
 NAME = "knockd"
 ENTRY = "hyperion.knockd"
-
-#: The replay memory, in the runtime directory.
-REPLAY_FILE = "knocks"
 
 #: How settings are called in the file.
 _WRITTEN = {"port": "knock_port", "window": "window_secs", "set_name": "set", "ttl": "ttl_secs"}

@@ -32,6 +32,9 @@ SOCKET_MODE = 0o600
 #: Of a directory that holds those of several users.
 SHARED_MODE = 0o755
 
+#: The replay memory of a server's gate: the one file that stays from one start to the next.
+REPLAY_FILE = "knocks"
+
 #: Seconds that a taken lock is tried again: whoever only looks holds it for microseconds.
 LOCK_PATIENCE = 0.25
 #: Callers that the kernel holds until we accept them.
@@ -162,12 +165,31 @@ def _make(directory: Path, owner: tuple[int, int] | None) -> None:
             )
         if owner is not None:
             os.fchown(fd, *owner)
+            _pass_on(fd, status.st_uid, owner)
         elif os.geteuid() == 0 != status.st_uid:
             os.fchown(fd, 0, -1)
+            _pass_on(fd, status.st_uid, (0, -1))
         if stat.S_IMODE(status.st_mode) != DIRECTORY_MODE:
             os.fchmod(fd, DIRECTORY_MODE)
     finally:
         os.close(fd)
+
+
+def _pass_on(directory: int, before: int, owner: tuple[int, int]) -> None:
+    """The memory of knocks, which the user before us left there: whoever serves now must be able to go on with it.
+
+    Only that user's own file: he could put any other one in its place, and would be given what is not his.
+    """
+    if before == owner[0]:
+        return
+    with contextlib.suppress(FileNotFoundError):
+        fd = os.open(REPLAY_FILE, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
+        try:
+            status = os.fstat(fd)
+            if stat.S_ISREG(status.st_mode) and status.st_nlink == 1 and status.st_uid == before:
+                os.chown(f"/proc/self/fd/{fd}", *owner)
+        finally:
+            os.close(fd)
 
 
 def _make_parent(parent: Path, owner: tuple[int, int] | None) -> None:

@@ -17,7 +17,7 @@ import pytest
 from hyperion.errors import CannotCreateError
 from hyperion.running import PID_FILE, SOCKET_FILE, holder, stale_pid
 from hyperion.supervisor import residence as module
-from hyperion.supervisor.residence import AlreadyRunningError, Residence, clean_up
+from hyperion.supervisor.residence import REPLAY_FILE, AlreadyRunningError, Residence, clean_up
 from tests.helpers.others import NOBODY, lock_held, open_way
 
 
@@ -238,6 +238,42 @@ def test_what_another_user_left_is_taken_back(tmp_path: Path, owner: tuple[int, 
         assert holder(directory) == os.getpid()
         residence.leave()
     assert not directory.exists()
+
+
+@pytest.mark.root
+@pytest.mark.parametrize(("owner", "uid"), [(None, 0), ((4711, 4711), 4711)])
+def test_the_memory_of_knocks_goes_on_with_another_user(
+    tmp_path: Path, owner: tuple[int, int] | None, uid: int
+) -> None:
+    """Somebody makes the user that the warning asks for, and starts it again: the gate must open."""
+    directory = tmp_path / "run"
+    directory.mkdir()
+    memory = directory / REPLAY_FILE
+    memory.write_bytes(b"knocks")
+    for path in (directory, memory):
+        os.chown(path, NOBODY, NOBODY)
+    residence = Residence.enter(directory, "hyperion-server", owner)
+    assert (memory.stat().st_uid, memory.read_bytes()) == (uid, b"knocks")
+    residence.leave()
+
+
+@pytest.mark.root
+def test_nothing_else_goes_with_it(tmp_path: Path) -> None:
+    """The user before us owns the directory: what he puts there must not be given away, nor what a link leads to."""
+    directory, secret = tmp_path / "run", tmp_path / "secret"
+    directory.mkdir()
+    secret.write_text("root's")
+    memory = directory / REPLAY_FILE
+    for put in (memory.symlink_to, memory.hardlink_to, lambda _: memory.write_text("root's"), lambda _: memory.mkdir()):
+        os.chown(directory, NOBODY, NOBODY)
+        put(secret)
+        Residence.enter(directory, "hyperion-server", (4711, 4711)).leave()
+        assert (secret.stat().st_uid, memory.lstat().st_uid) == (0, 0)
+        if memory.is_dir() and not memory.is_symlink():
+            memory.rmdir()
+        else:
+            memory.unlink()
+        directory.mkdir(exist_ok=True)
 
 
 @pytest.mark.root
