@@ -61,7 +61,7 @@ def _applies(requirement: Requirement, extras: tuple[str, ...]) -> bool:
 
 def locked(names: set[str], lock: str) -> list[str]:
     """Their entries in the lock file, as they stand there. Raises ``KeyError`` for one that is not in it."""
-    entries = {
+    entries: dict[str, str] = {
         canonicalize_name(match[1]): match[0].rstrip("\n")
         for match in re.finditer(r"^([A-Za-z0-9._-]+)==.*(?:\n    --hash=.*)+", lock, re.MULTILINE)
     }
