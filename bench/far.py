@@ -1,4 +1,5 @@
-"""Another machine, as far as the network goes: a namespace at the end of a wire, with the bulk service in it."""
+"""Another machine, as far as the network goes: a namespace at the end of a wire, with the bulk service in it, and the
+programs that lead there."""
 
 import contextlib
 import ctypes
@@ -6,10 +7,11 @@ import os
 import socket
 import subprocess
 import threading
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Self
 
-from bench.child import ChildError
+from bench.child import Child, ChildError
 from bench.service import accept_bulk
 
 CLONE_NEWNET = 0x4000_0000
@@ -18,13 +20,15 @@ COMMAND_SECONDS = 10
 
 
 class Far:
-    """A context manager; made by ``lay``. ``name`` is part of the names of the namespace and of the wire."""
+    """A context manager; made by ``lay``. ``name`` is part of the names of the namespace and of the wire.
+
+    All that was started for it ends with it, the last one first, whatever becomes of the others.
+    """
 
     def __init__(self, name: str) -> None:
         self._name = name
         self._namespace = f"hyb-{os.getpid()}-{name}"
-        self._listener: socket.socket | None = None
-        self._made = False
+        self._ends = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
         return self
@@ -32,10 +36,7 @@ class Far:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._listener is not None:
-            self._listener.close()
-        if self._made:
-            subprocess.run(["ip", "netns", "delete", self._namespace], capture_output=True, timeout=COMMAND_SECONDS)
+        self._ends.close()
 
     @property
     def prefix(self) -> tuple[str, ...]:
@@ -45,7 +46,7 @@ class Far:
     def lay(self, near: str, far: str) -> None:
         """The namespace, and a wire with these addresses, each with its prefix. Raises ChildError."""
         run("ip", "netns", "add", self._namespace)
-        self._made = True
+        self._ends.callback(run, "ip", "netns", "delete", self._namespace)
         ends = f"{self._name}0", f"{self._name}1"
         run("ip", "link", "add", ends[0], "type", "veth", "peer", ends[1], "netns", self._namespace)
         for prefix, end, address in (((), ends[0], near), (self.prefix, ends[1], far)):
@@ -53,17 +54,26 @@ class Far:
             run(*prefix, "ip", "link", "set", end, "up")
         run(*self.prefix, "ip", "link", "set", "lo", "up")
 
-    def serve(self, address: str, port: int) -> None:
+    def start(
+        self, name: str, *command: str, there: bool = False, environment: Mapping[str, str] | None = None
+    ) -> Child:
+        """A program, ``there`` or here. Raises ChildError."""
+        child = Child(name, [*(self.prefix if there else ()), *command], environment=environment)
+        self._ends.callback(child.stop)
+        return child
+
+    def offer_bulk(self, address: str, port: int) -> None:
         """The bulk service at an address that is there. Raises ChildError."""
         ready = threading.Event()
 
         def inside() -> None:
             with open(f"/run/netns/{self._namespace}", "rb") as namespace:
                 ctypes.CDLL(None).setns(namespace.fileno(), CLONE_NEWNET)
-            self._listener = socket.create_server((address, port))
+            listener = socket.create_server((address, port))
+            self._ends.callback(listener.close)
             ready.set()
             with contextlib.suppress(OSError):
-                accept_bulk(self._listener)
+                accept_bulk(listener)
 
         threading.Thread(target=inside, daemon=True).start()
         if not ready.wait(START_SECONDS):

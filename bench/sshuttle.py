@@ -8,10 +8,7 @@ import getpass
 import shlex
 import shutil
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
-from bench.child import Child
 from bench.far import Far, run
 from bench.peers import START_TIMEOUT, write_private
 from bench.ssh import AES128_GCM, PRIVILEGE_SEPARATION_DIRECTORY, SSHD, make_key, sshd_config
@@ -22,37 +19,26 @@ NETWORK, SERVICE = "10.94.0.0/24", "10.94.0.10"
 SSH_PORT = 7_022
 
 
-class Sshuttle:
-    """A context manager. ``missing``: why it cannot be measured, or nothing. ``serve`` gives the service's address."""
+class Sshuttle(Far):
+    """The machine behind it. ``missing``: why it cannot be measured, or nothing. ``serve`` gives an address."""
 
     port = 7_002
 
     def __init__(self, directory: Path) -> None:
+        super().__init__("far")
         self._directory = directory
         self._program = shutil.which("sshuttle")
         found = {"sshuttle": self._program, "nft": shutil.which("nft"), "sshd": SSHD.exists()}
         lacking = [name for name, there in found.items() if not there]
         self.missing = f"not installed: {', '.join(lacking)}" if lacking else ""
-        self._far = Far("far")
-        self._children: list[Child] = []
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        while self._children:
-            self._children.pop().stop()
-        self._far.__exit__(kind, error, trace)
 
     def serve(self) -> str:
         """An sshd and a bulk service on another machine, and sshuttle to its network. Raises ChildError."""
-        self._far.lay(f"{NEAR}/24", f"{FAR}/24")
-        run(*self._far.prefix, "ip", "address", "add", f"{SERVICE}/32", "dev", "lo")
+        self.lay(f"{NEAR}/24", f"{FAR}/24")
+        run(*self.prefix, "ip", "address", "add", f"{SERVICE}/32", "dev", "lo")
         # Where nobody is: what sshuttle does not catch gets nowhere.
         run("ip", "route", "add", NETWORK, "via", NOBODY)
-        self._far.serve(SERVICE, self.port)
+        self.offer_bulk(SERVICE, self.port)
         self._start_sshd()
         options = {"BatchMode": "yes", "StrictHostKeyChecking": "yes", "IdentitiesOnly": "yes", "Compression": "no"}
         options["UserKnownHostsFile"] = str(self._directory / "known_hosts")
@@ -60,8 +46,7 @@ class Sshuttle:
         ssh += [part for name, value in options.items() for part in ("-o", f"{name}={value}")]
         where = f"{getpass.getuser()}@{FAR}:{SSH_PORT}"
         command = [str(self._program), "--method", "nft", "-e", shlex.join(ssh), "-r", where, NETWORK]
-        self._children.append(Child("sshuttle", command))
-        self._children[-1].wait_line("Connected to server", START_TIMEOUT)
+        self.start("sshuttle", *command).wait_line("Connected to server", START_TIMEOUT)
         return SERVICE
 
     def _start_sshd(self) -> None:
@@ -72,6 +57,5 @@ class Sshuttle:
         config = sshd_config(self._directory, SSH_PORT, AES128_GCM, FAR)
         write_private(self._directory / "sshd_config", config)
         PRIVILEGE_SEPARATION_DIRECTORY.mkdir(mode=0o755, exist_ok=True)
-        command = [*self._far.prefix, str(SSHD), "-D", "-e", "-f", str(self._directory / "sshd_config")]
-        self._children.append(Child("sshd (sshuttle)", command))
-        self._children[-1].wait_line("Server listening on", START_TIMEOUT)
+        command = [str(SSHD), "-D", "-e", "-f", str(self._directory / "sshd_config")]
+        self.start("sshd (sshuttle)", *command, there=True).wait_line("Server listening on", START_TIMEOUT)

@@ -110,7 +110,7 @@ def enter_namespace() -> None:
 def measure(directory: Path, repetitions: int, size: int, connections: int) -> Measured:
     child, ports = service.start()
     tunnel = TransparentTunnel(directory / "tunnel")
-    peers = WireGuard(directory / "wg"), Sshuttle(directory / "sshuttle")
+    peers = WireGuard(), Sshuttle(directory / "sshuttle")
     with child, Mirror() as mirror, peers[0] as wireguard, peers[1] as sshuttle:
         try:
             tunnel.start(ports)

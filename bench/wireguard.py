@@ -9,12 +9,10 @@ import shutil
 import socket
 import time
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
-from bench.child import Child, ChildError
+from bench.child import ChildError
 from bench.far import Far, run
 
 #: Names that the program goes by.
@@ -26,42 +24,29 @@ NEAR, FAR = ("10.97.0.1", "10.96.0.1", 51_820), ("10.97.0.2", "10.96.0.2", 51_82
 START_SECONDS = 10.0
 
 
-class WireGuard:
-    """A context manager. ``missing``: why it cannot be measured, or nothing. ``serve`` gives the far end's address."""
+class WireGuard(Far):
+    """The machine behind it. ``missing``: why it cannot be measured, or nothing; ``serve`` gives its address."""
 
     port = 7_001
 
-    def __init__(self, directory: Path) -> None:
-        self._directory = directory
+    def __init__(self) -> None:
+        super().__init__("wire")
         self._program = next((found for name in PROGRAMS if (found := shutil.which(name))), None)
         self.missing = "" if self._program else "not installed: go install golang.zx2c4.com/wireguard@latest"
-        self._far = Far("wire")
         self._suffix = str(os.getpid() % 10_000)
-        self._children: list[Child] = []
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        for child in self._children:
-            child.stop()
-        self._far.__exit__(kind, error, trace)
 
     def serve(self) -> str:
         """Lays a wire to another namespace, a tunnel over it, and a bulk service at its end. Raises ChildError."""
-        self._far.lay(f"{NEAR[1]}/24", f"{FAR[1]}/24")
+        self.lay(f"{NEAR[1]}/24", f"{FAR[1]}/24")
         keys = [X25519PrivateKey.generate() for _ in (NEAR, FAR)]
         for side, (own, other) in enumerate(((NEAR, FAR), (FAR, NEAR))):
-            self._end(side, () if side == 0 else self._far.prefix, keys[side], keys[1 - side], own, other)
-        self._far.serve(FAR[0], self.port)
+            self._end(side, keys[side], keys[1 - side], own, other)
+        self.offer_bulk(FAR[0], self.port)
         return FAR[0]
 
     def _end(
         self,
         side: int,
-        prefix: tuple[str, ...],
         own_key: X25519PrivateKey,
         other_key: X25519PrivateKey,
         own: tuple[str, str, int],
@@ -69,8 +54,8 @@ class WireGuard:
     ) -> None:
         device = f"hyb{self._suffix}{side}"
         assert self._program is not None
-        command = [*prefix, self._program, "-f", device]
-        self._children.append(Child("wireguard-go", command, environment={"LOG_LEVEL": "error"}))
+        there = side == 1
+        self.start("wireguard-go", self._program, "-f", device, there=there, environment={"LOG_LEVEL": "error"})
         place = SOCKETS / f"{device}.sock"
         deadline = time.monotonic() + START_SECONDS
         while not place.exists():
@@ -87,5 +72,6 @@ class WireGuard:
             sock.sendall(order.encode())
             if b"errno=0" not in sock.recv(4096):
                 raise ChildError("wireguard-go refuses its configuration")
+        prefix = self.prefix if there else ()
         run(*prefix, "ip", "address", "add", f"{own[0]}/24", "dev", device)
         run(*prefix, "ip", "link", "set", device, "mtu", "1420", "up")

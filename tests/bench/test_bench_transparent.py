@@ -41,7 +41,7 @@ def test_one_is_not(fake: float, connections: float, memory: float, capsys: pyte
 
 def test_what_is_missing_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("shutil.which", lambda _: None)
-    with WireGuard(tmp_path) as peer:
+    with WireGuard() as peer:
         assert "go install" in peer.missing
     with Sshuttle(tmp_path) as other:
         assert "not installed: sshuttle" in other.missing
