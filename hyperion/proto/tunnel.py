@@ -29,7 +29,8 @@ from hyperion.proto.noise.record import BASE_PLAINTEXT_BYTES, LENGTH_BYTES, Reco
 from hyperion.proto.noise.seen import SeenEphemerals
 from hyperion.proto.yamux.events import SessionFailed, YamuxEvent
 from hyperion.proto.yamux.frame import HEADER_BYTES
-from hyperion.proto.yamux.session import YamuxLimits, YamuxSession
+from hyperion.proto.yamux.limits import YamuxLimits
+from hyperion.proto.yamux.session import YamuxSession
 from hyperion.proto.yamux.stream import YamuxStream
 
 #: Seconds from the first byte to OPEN, when the configuration does not say otherwise (DESIGN section 8).

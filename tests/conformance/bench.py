@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 from hyperion.proto.errors import YamuxError
 from hyperion.proto.yamux.events import SessionFailed, StreamData, StreamOpened, YamuxEvent
-from hyperion.proto.yamux.session import YamuxLimits, YamuxSession
+from hyperion.proto.yamux.limits import YamuxLimits
+from hyperion.proto.yamux.session import YamuxSession
 from hyperion.proto.yamux.stream import YamuxStream
 from tests.peer.mux import ACK, DATA, FIN, GO_AWAY, HEADER, PING, RST, SYN, WINDOW_UPDATE, header
 

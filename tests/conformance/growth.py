@@ -2,7 +2,7 @@
 
 import pytest
 
-from hyperion.proto.yamux.session import YamuxLimits
+from hyperion.proto.yamux.limits import YamuxLimits
 from hyperion.proto.yamux.stream import YamuxStream
 from tests.conformance.bench import ACK, DATA, FIN, PROTOCOL_ERROR, RST, WINDOW, Bench, data, ping
 from tests.conformance.flow import MIB, credit_of, pass_through, section

@@ -3,7 +3,7 @@
 import pytest
 
 from hyperion.proto.errors import StreamLimitError
-from hyperion.proto.yamux.session import YamuxLimits
+from hyperion.proto.yamux.limits import YamuxLimits
 from tests.conformance.bench import (
     ACK,
     DATA,

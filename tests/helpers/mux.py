@@ -13,7 +13,8 @@ from hyperion.proto.yamux.frame import (
     FrameType,
     encode_header,
 )
-from hyperion.proto.yamux.session import YamuxLimits, YamuxSession
+from hyperion.proto.yamux.limits import YamuxLimits
+from hyperion.proto.yamux.session import YamuxSession
 from hyperion.proto.yamux.stream import YamuxStream
 
 NOW = 50.0

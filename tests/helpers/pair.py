@@ -23,7 +23,7 @@ from hyperion.proto.noise.record import (
 from hyperion.proto.noise.seen import SeenEphemerals
 from hyperion.proto.tunnel import AdmissionRequested, ClientTunnel, ServerTunnel, Tunnel, TunnelEvent
 from hyperion.proto.yamux.events import StreamData, StreamOpened
-from hyperion.proto.yamux.session import YamuxLimits
+from hyperion.proto.yamux.limits import YamuxLimits
 from hyperion.proto.yamux.stream import YamuxStream
 
 START = 1_000.0

@@ -19,7 +19,8 @@ from hyperion.proto.yamux.events import (
     StreamReset,
 )
 from hyperion.proto.yamux.frame import INITIAL_WINDOW_BYTES, MAX_U32
-from hyperion.proto.yamux.session import YamuxLimits, YamuxSession
+from hyperion.proto.yamux.limits import YamuxLimits
+from hyperion.proto.yamux.session import YamuxSession
 from hyperion.proto.yamux.stream import YamuxStream
 
 #: Small, so that the limits are met: three windows can double once.

@@ -16,7 +16,7 @@ from hyperion.proto.tunnel import (
     TunnelRefused,
     TunnelState,
 )
-from hyperion.proto.yamux.session import YamuxLimits
+from hyperion.proto.yamux.limits import YamuxLimits
 from tests.helpers.pair import (
     ADMIN,
     PSK,
