@@ -62,6 +62,8 @@ class Door:
         self._owed: dict[str, None] = {}
         self._work = asyncio.Event()
         self._broken = False
+        # Who was told what since it worked last: a client knocks several times a second, and goes on for hours.
+        self._told: set[tuple[str, str]] = set()
         self._thread = ThreadPoolExecutor(1, "firewall")
 
     def admit(self, source: str, now: float, knock: str = "") -> str | None:
@@ -167,7 +169,9 @@ class Door:
             self._owed.pop(source, None)
         # ValueError: no address that could be let in (a forged source, a slip of the supervisor).
         reason = error.reason if isinstance(error, FirewallError) else "no-source"
-        log.event(FIREWALL_FAILED, self._fields(source) | log.error_fields(error), reason=reason)
+        if (source, reason) not in self._told and len(self._told) < MAX_SOURCES:
+            self._told.add((source, reason))
+            log.event(FIREWALL_FAILED, self._fields(source) | log.error_fields(error), reason=reason)
         # One that does not fit into a full set is not in it either: nothing is left to revoke.
         if isinstance(error, FirewallError) and not isinstance(error, SetFullError):
             if revoking and len(self._owed) < MAX_SOURCES:
@@ -180,6 +184,7 @@ class Door:
 
     def _works(self) -> None:
         self._broken = False
+        self._told.clear()
         self._on_state(None)
         for source in self._owed:
             # A knock that came meanwhile has the last word.

@@ -199,6 +199,33 @@ async def test_a_failure_is_told_and_the_next_knock_tries_again() -> None:
         assert rig.states[-1] is None
 
 
+async def test_a_client_that_goes_on_knocking_fills_no_log(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One line for each source and reason, and again after the firewall has worked meanwhile."""
+    lines: list[tuple[str, str]] = []
+
+    def event(_what: object, fields: dict[str, str], reason: str | None = None) -> None:
+        if reason is not None:
+            lines.append((fields["source.ip"], reason))
+
+    monkeypatch.setattr(log, "event", event)
+    firewall = FakeFirewall()
+    async with running(firewall) as rig:
+        await rig.states_reach(1)
+        for number, source in enumerate(["192.0.2.1", "192.0.2.1", "192.0.2.2", "192.0.2.1"]):
+            firewall.error = NftTimeoutError("nft hangs") if number < 3 else FirewallError("no such table")
+            assert rig.door.admit(source, number) is None
+            await rig.states_reach(2 + number)
+        first = [("192.0.2.1", NftTimeoutError.reason), ("192.0.2.2", NftTimeoutError.reason)]
+        assert lines == [*first, ("192.0.2.1", FirewallError.reason)]
+        firewall.error = None
+        assert rig.door.admit("192.0.2.3", 10) is None
+        await rig.states_reach(6)
+        firewall.error = NftTimeoutError("nft hangs")
+        assert rig.door.admit("192.0.2.1", 11) is None
+        await rig.states_reach(7)
+        assert lines[3:] == [("192.0.2.1", NftTimeoutError.reason)]
+
+
 async def test_recovery_is_noticed_without_a_knock(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(door_module, "PROBE_SECONDS", 0.05)
     firewall = FakeFirewall()
