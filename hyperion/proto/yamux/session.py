@@ -211,9 +211,12 @@ class YamuxSession(FrameParser):
             self.fail(error)
 
     def receive_more(self, now: float) -> None:
-        """Take what was left over, as ``receive_data``; see ``frames_at_once``."""
+        """Take what was left over, as ``receive_data``; see ``frames_at_once``. The peer said it when it came."""
         rest, self._rest = self._rest, bytearray()
-        self.receive_data(memoryview(rest), now)
+        try:
+            self._parse(memoryview(rest), now)
+        except YamuxError as error:
+            self.fail(error)
 
     def _on_frame(self, fields: HeaderFields, now: float) -> None:
         version, kind, flags, stream_id, length = fields

@@ -13,6 +13,7 @@ from hyperion.proto.yamux.frame import (
     FIN,
     INITIAL_WINDOW_BYTES,
     MAX_U32,
+    RST,
     SYN,
     GoAwayCode,
 )
@@ -54,6 +55,24 @@ def test_streams_that_a_server_may_not_even_try_to_open(stream_id: int) -> None:
     client = new(client=True)
     client.receive_data(frame(DATA, SYN, stream_id), NOW)
     expect_failed(client, 1)
+
+
+def test_what_is_left_over_of_a_turn_was_said_when_it_came() -> None:
+    """Violations are found all the same, and time that passed here is no time of the peer's."""
+    wire = b"".join(frame(DATA, SYN, number) + frame(DATA, RST, number) for number in range(1, 41, 2))
+    sessions = []
+    for turn, frames in ((0.0, 40), (0.05, 4)):
+        server = new(max_hasty_resets=10)
+        server.frames_at_once = frames
+        server.receive_data(wire, NOW)
+        now = NOW
+        while server.has_more:
+            now += turn
+            server.receive_more(now)
+        sessions.append([type(event) for event in events(server)])
+        assert sessions[-1][-1] is SessionFailed
+        assert server.next_timeout() is None
+    assert sessions[0] == sessions[1]
 
 
 def test_exact_credit_is_no_violation() -> None:
