@@ -177,7 +177,9 @@ class Crew:
         if kind.is_helper:
             # Of its own: a storm among the workers must not keep the gate shut, and its short wait may always be kept.
             budget = RestartBudget(int(BUDGET_WINDOW / kind.longest_wait))
-        return RestartPolicy(budget, kind.longest_wait, kind.long_life)
+        # At the start it is an error. Later the others serve, and maybe nobody can get in to do something about it.
+        patient = kind.is_helper and self._started
+        return RestartPolicy(budget, kind.longest_wait, kind.long_life, patient=patient)
 
     def _release_helpers(self) -> None:
         """Until the last worker has left, its routes and the guard of its gate stay."""

@@ -65,9 +65,18 @@ class RestartBudget:
 
 class RestartPolicy:
     """Judges the ends of one child's lives. ``longest_wait``: seconds before the restart of one that was ready;
-    ``long_life``: seconds after which a life counts as one that went well."""
+    ``long_life``: seconds after which a life counts as one that went well. ``patient``: one that was never ready is
+    tried again, too, for as long as it takes."""
 
-    def __init__(self, budget: RestartBudget, longest_wait: float = LONGEST_WAIT, long_life: float = LONG_LIFE) -> None:
+    def __init__(
+        self,
+        budget: RestartBudget,
+        longest_wait: float = LONGEST_WAIT,
+        long_life: float = LONG_LIFE,
+        *,
+        patient: bool = False,
+    ) -> None:
+        self._patient = patient
         self._budget = budget
         self._longest_wait = longest_wait
         self._long_life = long_life
@@ -94,7 +103,7 @@ class RestartPolicy:
         if now - self._started_at >= self._long_life:
             self._failures = 0
         self._failures += 1
-        if not self._ever_ready and self._failures >= MAX_BOOT_ATTEMPTS:
+        if not (self._ever_ready or self._patient) and self._failures >= MAX_BOOT_ATTEMPTS:
             return GiveUp(f"it ended {self._failures} times before it was ready")
         self.restarts += 1
         wait = self._backoff.delay(self._failures - 1, _NO_CHANCE)

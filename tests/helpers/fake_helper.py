@@ -49,6 +49,8 @@ def main() -> NoReturn:
                 case KnockdConfig(table="refused"):
                     say(Fault("it may not", 77))
                     sys.exit(77)
+                case KnockdConfig(table="stillborn"):
+                    os.kill(os.getpid(), signal.SIGKILL)
                 case KnockdConfig(table="crash"):
                     say(Ready(os.getpid()))
                     os.kill(os.getpid(), signal.SIGKILL)

@@ -25,7 +25,7 @@ from hyperion.proto.control_knockd import Admitted, KnockdConfig, Revoke
 from hyperion.supervisor.crew import Crew
 from hyperion.supervisor.kind import KNOCKD
 from hyperion.supervisor.process import Launcher
-from hyperion.supervisor.restart import MAX_RESTARTS
+from hyperion.supervisor.restart import MAX_BOOT_ATTEMPTS, MAX_RESTARTS
 from hyperion.supervisor.spec import Spec, Timing
 from tests.helpers.rig import until
 
@@ -246,6 +246,23 @@ async def test_a_helper_that_cannot_start_fails_the_crew(
     crew.add(helper(table))
     with pytest.raises(ChildError, match=reason):
         await asyncio.wait_for(asyncio.shield(crew.failed), 20)
+    crew.kill()
+    await ended(crew)
+
+
+async def test_a_helper_that_a_reload_brought_is_not_given_up(launcher: Launcher, logged: Logged) -> None:
+    """Whatever keeps it from starting may pass: memory, descriptors. Nobody else opens the gate."""
+    lives = asyncio.Semaphore(0)
+    heard: asyncio.Queue[Message] = asyncio.Queue()
+    crew = Crew(launcher, Timing(), lambda: None)
+    crew.add(spec("a"))
+    crew.add(helper())
+    await asyncio.wait_for(crew.ready(), 20)
+    await crew.replace_helper(helper("stillborn", ended=lives.release))
+    for _ in range(MAX_BOOT_ATTEMPTS):
+        await asyncio.wait_for(lives.acquire(), 10)
+    crew.amend(helper("good", heard=heard.put_nowait))
+    assert isinstance(await asyncio.wait_for(heard.get(), 10), Ready)
     crew.kill()
     await ended(crew)
 

@@ -7,6 +7,7 @@ from hyperion.supervisor.restart import (
     EXIT_CONFIG,
     EXIT_REFUSED,
     LONG_LIFE,
+    LONGEST_WAIT,
     MAX_BOOT_ATTEMPTS,
     MAX_RESTARTS,
     GiveUp,
@@ -63,6 +64,16 @@ def test_what_never_was_ready_is_given_up(code: int | None) -> None:
         verdicts.append(made.ended(code, attempt + 0.1))
     assert [type(verdict) for verdict in verdicts] == [Restart] * (MAX_BOOT_ATTEMPTS - 1) + [GiveUp]
     assert verdicts[-1] == GiveUp("it ended 5 times before it was ready")
+
+
+def test_a_patient_one_goes_on_trying_if_it_can_help() -> None:
+    made = RestartPolicy(RestartBudget(1000), patient=True)
+    for attempt in range(50):
+        made.started(100.0 * attempt)
+        verdict = made.ended(1, 100.0 * attempt + 0.1)
+        assert isinstance(verdict, Restart)
+        assert verdict.at <= 100.0 * attempt + 0.1 + LONGEST_WAIT
+    assert isinstance(made.ended(78, 6_000.0), GiveUp)
 
 
 def test_what_was_ready_once_is_never_given_up() -> None:
