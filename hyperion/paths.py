@@ -43,6 +43,9 @@ SYSTEM_LOG = Path("/var/log/hyperion")
 #: Where programs look names up before they ask anybody (hosts(5)).
 HOSTS_FILE = Path("/etc/hosts")
 
+#: Where the kernel shows the device of a client that runs in transparent mode.
+DEVICE = Path("/sys/class/net/hyperion0")
+
 _DIRECTORY = "hyperion"
 #: Hexadecimal digits that tell configurations of one user apart. Short, because a Unix socket's path has 107 bytes.
 _NAME_DIGITS = 8

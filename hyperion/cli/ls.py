@@ -6,11 +6,11 @@ import msgspec
 
 from hyperion import running
 from hyperion.cli.output import say
-from hyperion.cli.transparent_mode import DEVICE
 from hyperion.cli.usual_config import usual_config
 from hyperion.config.outline import ClientOutline, ServerOutline, outline_client
 from hyperion.config.reading import read_client
 from hyperion.errors import RefusedError
+from hyperion.paths import DEVICE
 
 SCHEMA = "hyperion.ls/1"
 #: Columns that a fake address takes at least.

@@ -12,11 +12,8 @@ from pathlib import Path
 from hyperion.capabilities import Capability
 from hyperion.errors import HyperionError, RefusedError, UsageError
 from hyperion.hosts import write
-from hyperion.paths import HOSTS_FILE
+from hyperion.paths import DEVICE, HOSTS_FILE
 from hyperion.privileges import held
-
-#: Where the kernel shows the device of a client that runs in transparent mode.
-DEVICE = Path("/sys/class/net/hyperion0")
 
 #: What makes it. udev lets everybody open it, because the capability is what counts.
 TUN_DEVICE = Path("/dev/net/tun")
