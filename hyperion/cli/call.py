@@ -4,11 +4,10 @@ Knows the answers of ``hyperion.proto.handover`` and what each means to a person
 worker it is: that of a running client, or the one in this process. Imports little: ssh waits for it.
 """
 
-import contextlib
 import os
 import socket
 
-from hyperion.cli.stdio import STDERR, STDOUT, End, bridge
+from hyperion.cli.stdio import STDOUT, End, bridge, tell
 from hyperion.errors import (
     EXIT_BROKEN_PIPE,
     CannotCreateError,
@@ -92,7 +91,7 @@ def pass_on(control: socket.socket, stream: socket.socket, server: str, port: in
 def _await_answer(control: socket.socket, server: str, port: int) -> None:
     said = _hear_within(control, WORD_SECONDS)
     if said is None:
-        _say_on_stderr(f"hyperion-client: still waiting for {server}:{port}\n")
+        tell(f"hyperion-client: still waiting for {server}:{port}\n")
         said = _hear_within(control, ANSWER_SECONDS - WORD_SECONDS)
     if said is None:
         raise _hangs(server)
@@ -106,12 +105,6 @@ def _hangs(server: str) -> TemporaryError:
         f"the client's worker for {server} does not answer",
         hint="it is replaced by itself within half a minute; hyperion-client status shows it",
     )
-
-
-def _say_on_stderr(text: str) -> None:
-    """Whoever closed it need not hear."""
-    with contextlib.suppress(OSError):
-        os.write(STDERR, text.encode())
 
 
 def explain(answer: Answer | None, reason: str, server: str, port: int) -> HyperionError:

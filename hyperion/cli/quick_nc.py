@@ -4,13 +4,12 @@ Takes only the plain form of the command line. Everything else (help, a mistake,
 that it does not know) is left to ``hyperion.cli.nc``.
 """
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from hyperion.cli.call import converse, pass_on, place_call
-from hyperion.cli.stdio import open_missing
+from hyperion.cli.stdio import open_missing, tell
 from hyperion.errors import EXIT_INTERRUPTED, HyperionError
 from hyperion.paths import runtime_directory, system_runtime_directory
 from hyperion.rendezvous import AVAILABLE, Meeting, matching, meetings
@@ -38,9 +37,8 @@ def attempt(program: str, arguments: Sequence[str]) -> int | None:
     try:
         return through_running(running(wanted.config_file), wanted.server, wanted.port, fdpass=wanted.fdpass)
     except HyperionError as error:
-        sys.stderr.write(f"{program}: error: {error.message}\n")
-        if error.hint is not None:
-            sys.stderr.write(f"hint: {error.hint}\n")
+        hint = "" if error.hint is None else f"hint: {error.hint}\n"
+        tell(f"{program}: error: {error.message}\n{hint}")
         return error.exit_code
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED

@@ -12,12 +12,35 @@ import select
 import socket
 import threading
 
+try:
+    import termios
+except ImportError:  # Windows
+    termios = None  # type: ignore[assignment]
+
 #: Bytes read at once: large, so that the work for each byte is nothing.
 READ_BYTES = 256 * 1024
 
 STDIN = 0
 STDOUT = 1
 STDERR = 2
+
+
+def tell(text: str) -> None:
+    """Lines on standard error; whoever closed it need not hear.
+
+    ssh puts the terminal that it shares with us into raw mode, where a line does not begin at the left by itself.
+    """
+    if _is_raw(STDERR):
+        text = text.replace("\n", "\r\n")
+    with contextlib.suppress(OSError):
+        os.write(STDERR, text.encode("utf-8", "backslashreplace"))
+
+
+def _is_raw(descriptor: int) -> bool:
+    try:
+        return termios is not None and not termios.tcgetattr(descriptor)[1] & termios.OPOST
+    except (OSError, termios.error):
+        return False
 
 
 class End(enum.Enum):

@@ -71,7 +71,7 @@ def test_a_client_with_another_configuration_is_another_client(tmp_path: Path, m
 
 
 def test_what_goes_wrong_is_one_line_and_a_hint(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("HYPERION_HOME", str(tmp_path))
     with bind(client(tmp_path) / "0") as listener:
@@ -85,7 +85,7 @@ def test_what_goes_wrong_is_one_line_and_a_hint(
         thread.start()
         assert attempt("hyperion-client", ["web1", "22"]) == 77
         thread.join()
-    out, err = capsys.readouterr()
+    out, err = capfd.readouterr()
     assert out == ""
     assert err.splitlines() == [
         "hyperion-client: error: web1 does not allow port 22",

@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tty
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -198,3 +199,27 @@ def test_ctrl_c_ends_it_although_a_thread_waits_for_input() -> None:
         assert stream.recv(1) == b"x"
         process.send_signal(signal.SIGINT)
         assert process.wait(TIMEOUT) == -signal.SIGINT
+
+
+@pytest.mark.parametrize(("raw", "seen"), [(False, b"one\r\ntwo\r\n"), (True, b"one\r\ntwo\r\n")])
+def test_lines_begin_at_the_left_also_where_ssh_made_the_terminal_raw(raw: bool, seen: bytes) -> None:
+    """A terminal that is not raw makes two characters of each line end by itself."""
+    ours, theirs = pty.openpty()
+    try:
+        if raw:
+            tty.setraw(theirs)
+        code = "from hyperion.cli.stdio import tell; tell('one\\ntwo\\n')"
+        subprocess.run([sys.executable, "-c", code], stderr=theirs, timeout=30, check=True)
+        assert os.read(ours, 100) == seen
+    finally:
+        os.close(ours)
+        os.close(theirs)
+
+
+def test_elsewhere_lines_are_as_they_are_and_nobody_need_read_them() -> None:
+    code = "from hyperion.cli.stdio import tell; tell('one\\ntwo\\n')"
+    done = subprocess.run([sys.executable, "-c", code], stderr=subprocess.PIPE, timeout=30, check=True)
+    assert done.stderr == b"one\ntwo\n"
+    closed = f"import os; os.close(2); {code}; print('went on')"
+    done = subprocess.run([sys.executable, "-c", closed], stdout=subprocess.PIPE, timeout=30, check=True)
+    assert done.stdout == b"went on\n"
