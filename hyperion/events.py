@@ -242,7 +242,9 @@ LOG_DROPPED = LogEvent(
 
 CONFIG_RELOADED = LogEvent(
     "HYP5001N", "config-reload", ("configuration",), ("change",), "success", "notice",
-    "configuration reloaded", APP, ("file.path", "hyperion.config.changed"),
+    "configuration reloaded", AUDIT,
+    ("file.path", "hyperion.config.changed", "hyperion.config.admins_added", "hyperion.config.admins_removed",
+     "hyperion.config.admins_changed"),
 )
 CONFIG_REJECTED = LogEvent(
     "HYP5002E", "config-reload", ("configuration",), ("change",), "failure", "error",

@@ -4,6 +4,7 @@ Knows what the values mean together. Refuses to know how a rule travels and who 
 """
 
 import datetime
+from collections.abc import Iterable
 from pathlib import Path
 
 from hyperion.config.complaint import KeyPath, quoted, shown, wrong
@@ -75,3 +76,16 @@ def _check_apart(path: Path, bare: list[PublicKey], named: list[Admin]) -> None:
             raise wrong(path, ("admin", place, "pubkey"), "a key of its own", keys[admin.key])
         names.add(admin.name)
         keys[admin.key] = f"that of {quoted(admin.name)}"
+
+
+def admin_changes(old: Iterable[Admin], new: Iterable[Admin]) -> dict[str, list[str]]:
+    """Who came, went, or may do something else now, for the log: by name. An admin is who holds a key."""
+    before, after = ({admin.key: admin for admin in admins} for admins in (old, new))
+    kinds = {
+        "hyperion.config.admins_added": [admin.name for key, admin in after.items() if key not in before],
+        "hyperion.config.admins_removed": [admin.name for key, admin in before.items() if key not in after],
+        "hyperion.config.admins_changed": [
+            admin.name for key, admin in after.items() if key in before and before[key] != admin
+        ],
+    }
+    return {kind: names for kind, names in kinds.items() if names}

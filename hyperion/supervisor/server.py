@@ -16,6 +16,7 @@ from hyperion import log, privileges
 from hyperion.capabilities import Rights
 from hyperion.channel import ChannelError, encode
 from hyperion.config import Endpoint, ServerConfig
+from hyperion.config.admins import admin_changes
 from hyperion.errors import ConfigError
 from hyperion.events import CONFIG_RELOADED
 from hyperion.proto.admins import AdminRule, Roster
@@ -195,7 +196,12 @@ class _Server:
         self._crew.reconfigure(specs, ServerPolicy(Roster.of(admin_rules(new)), new.handshake_timeout))
         if self._gatekeeper is not None:
             changed += await self._gatekeeper.reload(old, new)
-        log.event(CONFIG_RELOADED, {"file.path": str(new.path), "hyperion.config.changed": changed})
+        fields = {
+            "file.path": str(new.path),
+            "hyperion.config.changed": changed,
+            **admin_changes(old.admins, new.admins),
+        }
+        log.event(CONFIG_RELOADED, fields)
 
     def status(self) -> str:
         """How it goes, in one line."""

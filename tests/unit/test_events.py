@@ -53,9 +53,9 @@ def test_texts_are_for_one_line_and_fields_are_flat_names(event: LogEvent) -> No
     assert all(re.fullmatch(r"[a-z]\w*(\.\w+)+", name) for name in event.fields)
 
 
-def test_the_security_trail_is_knock_firewall_session_stream_and_operator() -> None:
+def test_the_security_trail_is_knock_firewall_session_stream_operator_and_who_may_come_in() -> None:
     audit = {code for code, event in CATALOGUE.items() if event.dataset == events.AUDIT}
-    trail = {code for code in CATALOGUE if re.match(r"HYP(1|200|300|5003)", code)}
+    trail = {code for code in CATALOGUE if re.match(r"HYP(1|200|300|5001|5003)", code)}
     assert audit == trail
 
 

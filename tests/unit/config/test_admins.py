@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from hyperion.config import Admin, Secrets, ServerConfig, load_server
+from hyperion.config.admins import admin_changes
 from hyperion.config.name import NAME_RULE
 from hyperion.errors import ConfigError
 from hyperion.proto.keys import PrivateKey
@@ -123,3 +124,19 @@ def test_what_cannot_be_meant(tmp_path: Path, sections: str, expected: str) -> N
 def test_the_zone_of_the_tests_is_in_force() -> None:
     assert os.environ["TZ"] == "EAT-3"
     assert time.localtime(0).tm_hour == 3
+
+
+def test_what_a_reload_says_of_admins() -> None:
+    """By the key, which is who it is: another name, list of ports or end is a change of the same admin."""
+    ports = frozenset({22})
+    alice, bob = Admin("alice", ALICE, ports), Admin("bob", BOB, ports)
+    assert admin_changes([alice], [alice]) == {}
+    assert admin_changes([alice], [bob, alice]) == {"hyperion.config.admins_added": ["bob"]}
+    assert admin_changes([alice, bob], [alice]) == {"hyperion.config.admins_removed": ["bob"]}
+    for other in (Admin("al", ALICE, ports), Admin("al", ALICE, frozenset()), Admin("al", ALICE, ports, 1.0)):
+        assert admin_changes([alice], [other]) == {"hyperion.config.admins_changed": ["al"]}
+    # The name is given to another key: one went, one came.
+    assert admin_changes([alice], [Admin("alice", BOB, ports)]) == {
+        "hyperion.config.admins_added": ["alice"],
+        "hyperion.config.admins_removed": ["alice"],
+    }
