@@ -4,6 +4,7 @@ import base64
 import datetime
 import secrets
 import shlex
+import socket
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import msgspec
 
 from hyperion.cli.first_files import NewFile, put, refuse_existing
 from hyperion.cli.output import say, shown
+from hyperion.cli.own_address import guess_admin
 from hyperion.config.template import client_file
 from hyperion.paths import CLIENT_CONFIG_NAME, absolute, config_directory
 from hyperion.privileges import disable_core_dumps
@@ -69,7 +71,9 @@ def make_salt(random_bytes: Callable[[int], bytes]) -> str:
 
 
 def _document(config: Path, key_file: Path, public: PublicKey, salt: str, kept: Sequence[Path]) -> InitDocument:
-    order = ["hyperion-server", "init", "--salt", salt, "--admin-key", str(public), "--allow", "22"]
+    name = guess_admin(socket.gethostname())
+    named = [] if name is None else ["--admin-name", name]
+    order = ["hyperion-server", "init", "--salt", salt, "--admin-key", str(public), *named, "--allow", "22"]
     return InitDocument(
         schema=SCHEMA,
         config=shown(config),

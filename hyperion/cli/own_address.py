@@ -1,8 +1,9 @@
-"""By which name and address this machine might be reached: a guess, to be shown to a person.
+"""By which name and address this machine, and who sits at it, might be known elsewhere: a guess, for a person to see.
 
 Sends nothing: the kernel is asked which address it would speak from.
 """
 
+import getpass
 import ipaddress
 import socket
 
@@ -40,6 +41,15 @@ def guess_name(hostname: str) -> str:
     """How a client might call this server."""
     name = hostname.split(".")[0].lower()
     return name if is_name(name) and name.isascii() and name != "localhost" else DEFAULT_NAME
+
+
+def guess_admin(hostname: str) -> str | None:
+    """How a server's log might call the admin who sits here: as ssh-keygen calls a key. ``None``: no idea."""
+    try:
+        name = f"{getpass.getuser()}@{hostname.split('.')[0]}"
+    except (OSError, KeyError):  # a uid without a name
+        return None
+    return name if is_name(name) and name.isascii() else None
 
 
 def _is_everywhere(host: str) -> bool:

@@ -148,6 +148,9 @@ def handshake_failed(error: ProtocolError, steps: tuple[Step, ...]) -> ConnectFa
         hint = "is it hyperion-server that listens there, and is its load bearable?"
     else:
         message = "the server hung up without an answer, as it does with keys it does not know"
-        hint = "is this client's public key in admin_pubkeys, and is server_pubkey the server's present key?"
+        hint = (
+            "does the server list this client's public key (hyperion-server admins there, hyperion-client keygen -y"
+            " here), and is server_pubkey the server's present key?"
+        )
         reason = "handshake-refused"
     return ConnectFailed(message, reason=reason, hint=hint, steps=steps)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from hyperion.cli import init_client
 from hyperion.cli.border import run_program
 from hyperion.cli.client import program
 from hyperion.cli.init_client import make_salt
@@ -26,7 +27,10 @@ def init(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str,
     return code, *capsys.readouterr()
 
 
-def test_what_it_writes_and_says(capsys: pytest.CaptureFixture[str], home: Path) -> None:
+def test_what_it_writes_and_says(
+    capsys: pytest.CaptureFixture[str], home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(init_client, "guess_admin", lambda _: "alice@laptop")
     before = os.umask(0)
     try:
         code, out, err = init(capsys)
@@ -54,7 +58,7 @@ shared salt:
     {salt}
 
 next, on each server (--allow: the ports you want to reach there):
-    hyperion-server init --salt {salt} --admin-key {public} --allow 22
+    hyperion-server init --salt {salt} --admin-key {public} --admin-name alice@laptop --allow 22
 next, here (each server prints its first line ready to paste):
     hyperion-client add-server NAME HOST PUBKEY
     sudo hyperion-client up

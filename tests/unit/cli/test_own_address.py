@@ -3,7 +3,7 @@ import socket
 import pytest
 
 from hyperion.cli import own_address
-from hyperion.cli.own_address import guess_address, guess_name, is_public
+from hyperion.cli.own_address import guess_address, guess_admin, guess_name, is_public
 from hyperion.config import Endpoint
 
 
@@ -46,3 +46,16 @@ def test_who_reaches_it(host: str, public: bool) -> None:
 )
 def test_names(hostname: str, name: str) -> None:
     assert guess_name(hostname) == name
+
+
+def test_the_name_of_an_admin(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("getpass.getuser", lambda: "alice")
+    assert guess_admin("laptop.example.com") == "alice@laptop"
+    assert guess_admin("a b") is None  # no name that a server would take
+    assert guess_admin("x" * 64) is None
+
+    def nobody() -> str:
+        raise OSError("no such user")
+
+    monkeypatch.setattr("getpass.getuser", nobody)
+    assert guess_admin("laptop") is None
