@@ -56,6 +56,7 @@ class Capability(enum.IntEnum):
     SETPCAP = 8
     NET_ADMIN = 12
     NET_RAW = 13
+    BPF = 39
 
 
 Rights = frozenset[int]

@@ -206,7 +206,8 @@ STREAMS_UNAVAILABLE = LogEvent(
 
 DEVICE_UP = LogEvent(
     "HYP3021N", "device-up", ("network",), ("start",), "success", "notice",
-    "transparent mode: the device is up", APP, ("hyperion.device.name", "hyperion.device.addresses"),
+    "transparent mode: the device is up", APP,
+    ("hyperion.device.name", "hyperion.device.addresses", "hyperion.device.shortcut"),
 )
 DEVICE_DOWN = LogEvent(
     "HYP3022N", "device-down", ("network",), ("end",), "success", "notice",

@@ -52,8 +52,9 @@ def test_without_a_gate_nothing_is_left_of_it() -> None:
 
 def test_transparent_mode_gets_its_device_and_the_right_to_make_it() -> None:
     assert TUND.rights is not None
-    needed = {f"CAP_{Capability(number).name}" for number in TUND.rights} | {"CAP_SETPCAP"}
+    needed = {f"CAP_{Capability(number).name}" for number in TUND.rights | TUND.welcome} | {"CAP_SETPCAP"}
     found = settings(TRANSPARENT)
+    assert found["SystemCallFilter"] == ["bpf"]
     assert words(TRANSPARENT, "AmbientCapabilities") == words(TRANSPARENT, "CapabilityBoundingSet") == needed
     assert (found["DevicePolicy"], found["DeviceAllow"]) == (["closed"], [f"{TUN_DEVICE} rw"])
     assert (found["PrivateDevices"], found["PrivateUsers"]) == (["no"], ["no"])

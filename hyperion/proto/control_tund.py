@@ -72,10 +72,14 @@ class ForgetTarget(Message, frozen=True, tag="forget-target"):
 
 
 class DeviceMade(Message, frozen=True, tag="device-made"):
-    """The device is there, with these addresses of its own (text; one of them where the machine has no IPv6)."""
+    """The device is there, with these addresses of its own (text; one of them where the machine has no IPv6).
+
+    ``shortcut``: segments of standing connections are turned round in the kernel.
+    """
 
     name: str
     addresses: tuple[str, ...]
+    shortcut: bool
 
 
 class WantListener(Message, frozen=True, tag="want-listener"):

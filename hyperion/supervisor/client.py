@@ -83,6 +83,8 @@ class ClientOptions:
     def rights_needed(self) -> Rights:
         """What is kept, to start helpers now and again, to mark sockets, and for reloads."""
         needed = NONE if self.transparent is None and self.mark is None else TUND.rights or NONE
+        if self.transparent is not None:
+            needed |= privileges.held(TUND.welcome)
         if self.user is None or self.user.uid == 0:
             return needed | privileges.held(READING)
         return needed if self.hosts is None else needed | (HOSTS_KEEPER.rights or NONE)

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from hyperion.capabilities import Capability, Rights
+from hyperion.capabilities import NONE, Capability, Rights
 from hyperion.proto.control import ClientWorkerConfig, Message, WorkerToSupervisor
 from hyperion.proto.control_keeper import KeeperToSupervisor
 from hyperion.proto.control_knockd import KnockdToSupervisor
@@ -35,7 +35,8 @@ class Kind:
 
     ``rights``: ``None`` for workers, which are forked from the fork server and hold no capability. Anything else makes
     a *helper*: a program of its own (``python -m ENTRY``, its control socket is descriptor 3) that starts with just
-    these capabilities. Helpers are told to stop when the last worker has left.
+    these capabilities. Helpers are told to stop when the last worker has left. ``welcome``: more capabilities, which it
+    starts with where we hold them, and does without where we do not.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Kind:
     #: Judges the order in which one with this process id and this configuration says it.
     conversation: Callable[[int, Message], Conversation]
     rights: Rights | None = None
+    welcome: Rights = NONE
     #: Longest wait before the restart of one that had become ready, seconds.
     longest_wait: float = LONGEST_WAIT
     #: Seconds of life after which an end counts as the first.
@@ -78,12 +80,13 @@ KNOCKD = Kind(
     silence=KNOCKD_SILENCE,
 )
 
-#: Turns packets round. CAP_NET_ADMIN makes the device and is given up then.
+#: Turns packets round. CAP_NET_ADMIN makes the device, CAP_BPF the shortcut through the kernel; both are given up then.
 TUND = Kind(
     "tund",
     msgspec.msgpack.Decoder(TundToSupervisor),
     _helper_conversation,
     rights=frozenset({Capability.NET_ADMIN}),
+    welcome=frozenset({Capability.BPF}),
     longest_wait=HELPER_LONGEST_WAIT,
     long_life=HELPER_LONG_LIFE,
 )

@@ -151,9 +151,10 @@ class Member:
 
     def _start(self, channel: socket.socket) -> Process:
         spec = self.spec
-        if spec.kind.rights is None:
+        kind = spec.kind
+        if kind.rights is None:
             return self._launcher.launch(spec.entry, spec.process_name, channel, spec.listeners)
-        return execute(spec.entry, channel, spec.kind.rights)
+        return execute(spec.entry, channel, kind.rights | kind.welcome)
 
     async def _listen(self, channel: Channel[Message], conversation: Conversation, life: Life) -> None:
         """Until the child closed its end, went silent, or said what it may not; the last two end it."""

@@ -154,9 +154,10 @@ class Transparent:
 
     def _heard_tund(self, message: Message) -> None:
         match message:
-            case DeviceMade(name=name, addresses=addresses):
+            case DeviceMade(name=name, addresses=addresses, shortcut=shortcut):
                 self._device = DeviceUp(name, addresses)
-                log.event(DEVICE_UP, {"hyperion.device.name": name, "hyperion.device.addresses": list(addresses)})
+                fields = {"hyperion.device.name": name, "hyperion.device.addresses": list(addresses)}
+                log.event(DEVICE_UP, fields | {"hyperion.device.shortcut": shortcut})
                 for server in self._addresses:
                     self._show(server)
                 self._tell_workers(self._device)

@@ -31,6 +31,10 @@ TUN_F_CSUM, TUN_F_TSO4, TUN_F_TSO6, TUN_F_TSO_ECN = 0x01, 0x02, 0x04, 0x08
 #: Packets that the kernel keeps for us. The default of 500 loses some of a burst of a thousand connections.
 QUEUE_PACKETS = 4_096
 
+#: The kernel hands out segments in bundles of two at least. With a large MTU these would be longer than a packet can
+#: be, so that it cuts them up again; and what is so long has no length in its header.
+MAX_PACKET_BYTES = 65_535
+
 #: Below this a link carries no IPv6 (RFC 8200 section 5). Bytes.
 MIN_IPV6_MTU = 1_280
 
@@ -39,6 +43,9 @@ LEAVING_SECONDS = 1.0
 _LOOK_SECONDS = 0.05
 
 RTN_UNICAST = 1
+
+#: Where a program of "clsact" sees packets on their way out (linux/pkt_sched.h: TC_H_CLSACT, TC_H_MIN_EGRESS).
+_WAY_OUT = "ffff:fff3"
 
 
 def open_device(settings: DeviceSettings) -> int:
@@ -69,7 +76,8 @@ def configure(settings: DeviceSettings) -> bool:
         with IPRoute() as route:
             index = route.link_lookup(ifname=settings.name)[0]
             _address(route, index, settings.ipv4)
-            route.link("set", index=index, mtu=settings.mtu, txqlen=QUEUE_PACKETS)
+            segments = max(1, MAX_PACKET_BYTES // settings.mtu)
+            route.link("set", index=index, mtu=settings.mtu, txqlen=QUEUE_PACKETS, gso_max_segs=segments)
             if ipv6 and settings.ipv6 is not None:
                 try:
                     _address(route, index, settings.ipv6)
@@ -86,6 +94,22 @@ def configure(settings: DeviceSettings) -> bool:
     except NetlinkError as error:
         raise RefusedError(f"{settings.name} cannot be set up: {os.strerror(error.code)}") from None
     return ipv6
+
+
+def attach(name: str, program: int) -> None:
+    """From now on ``program`` sees what is on its way out to this device; it goes with the device.
+
+    Raises ``OSError``: no right, or a kernel without such programs.
+    """
+    with IPRoute() as route:
+        try:
+            index = route.link_lookup(ifname=name)[0]
+            route.tc("add", "clsact", index)
+            route.tc(
+                *("add-filter", "bpf", index, ":1"), fd=program, name="hyperion", parent=_WAY_OUT, direct_action=True
+            )
+        except NetlinkError as error:
+            raise OSError(error.code, os.strerror(error.code)) from None
 
 
 def check_free(settings: DeviceSettings) -> None:

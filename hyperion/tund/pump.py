@@ -26,6 +26,7 @@ from hyperion.proto.control_tund import (
 )
 from hyperion.tund.mapping import Target
 from hyperion.tund.reflect import MAX_FRAME_BYTES, Reflector
+from hyperion.tund.shortcut import Shortcut
 
 #: Packets in a row before the supervisor is listened to.
 BURST = 256
@@ -46,11 +47,17 @@ EXIT_BUG = 70
 
 
 class Pump:
-    """``run`` returns the exit code. ``device`` does not block; ``control`` is connected to the supervisor."""
+    """``run`` returns the exit code. ``device`` does not block; ``control`` is connected to the supervisor.
 
-    def __init__(self, device: int, control: socket.socket, ipv4: bytes | None, ipv6: bytes | None) -> None:
+    ``shortcut`` is told what the reflector knows.
+    """
+
+    def __init__(
+        self, device: int, control: socket.socket, ipv4: bytes | None, ipv6: bytes | None, shortcut: Shortcut
+    ) -> None:
         self._device = device
         self._control = control
+        self._shortcut = shortcut
         self._targets: dict[bytes, Target] = {}
         self._names: dict[str, Target] = {}
         self._reflector = Reflector(ipv4, ipv6, self._targets)
@@ -154,6 +161,7 @@ class Pump:
             self._targets[socket.inet_pton(family, text)] = target
         target.up = state.up
         target.set_listeners(state.listeners, closed=state.closed)
+        self._shortcut.set([address for address, known in self._targets.items() if known is target], target)
         for held in self._reflector.release(state.name):
             self._again(held)
         if self._reflector.wanted:
@@ -161,6 +169,7 @@ class Pump:
 
     def _forget(self, name: str) -> None:
         target = self._names.pop(name, None)
+        self._shortcut.forget(name)
         for address in [address for address, known in self._targets.items() if known is target]:
             del self._targets[address]
 

@@ -1,7 +1,8 @@
-"""The second interpreter of tund: ``python -m hyperion.tund.second FD NAME IPV4 IPV6``, executed by ``__main__``.
+"""The second interpreter of tund: ``python -m hyperion.tund.second FD TABLE NAME IPV4 IPV6``, executed by ``__main__``.
 
-FD is the descriptor of the device, NAME its name, IPV4 and IPV6 its own addresses (empty: none). The control socket is
-descriptor 3. Knows how to begin and to end; the work is ``pump``'s.
+FD is the descriptor of the device, TABLE that of the shortcut's map, NAME the device's name, IPV4 and IPV6 its own
+addresses (empty: there is none). The control socket is descriptor 3. Knows how to begin and to end; the work is
+``pump``'s.
 """
 
 import os
@@ -13,6 +14,7 @@ from hyperion.framing import encode
 from hyperion.privileges import harden_worker, set_process_name
 from hyperion.proto.control_tund import DeviceMade, Ready
 from hyperion.tund.pump import Pump
+from hyperion.tund.shortcut import Shortcut
 
 CONTROL_FD = 3
 
@@ -24,15 +26,16 @@ def main(words: list[str]) -> int:
     set_process_name(PROCESS_NAME)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     harden_worker()  # again: whether a process may be looked into is forgotten at an exec
-    device, name, ipv4, ipv6 = words
+    device, table, name, ipv4, ipv6 = words
     packed4 = socket.inet_pton(socket.AF_INET, ipv4) if ipv4 else None
     packed6 = socket.inet_pton(socket.AF_INET6, ipv6) if ipv6 else None
     with socket.socket(fileno=CONTROL_FD) as control:
-        for descriptor in (control.fileno(), int(device)):
+        for descriptor in (control.fileno(), int(device), *([int(table)] if table else [])):
             os.set_inheritable(descriptor, False)
+        shortcut = Shortcut(int(table) if table else None)
         own = tuple(address for address in (ipv4, ipv6) if address)
-        control.sendall(encode(Ready(os.getpid())) + encode(DeviceMade(name, own)))
-        return Pump(int(device), control, packed4, packed6).run()
+        control.sendall(encode(Ready(os.getpid())) + encode(DeviceMade(name, own, shortcut.works)))
+        return Pump(int(device), control, packed4, packed6, shortcut).run()
 
 
 if __name__ == "__main__":

@@ -56,15 +56,18 @@ def target(name: str, *pairs: tuple[int, int], up: bool = True, closed: bool = T
 
 
 class TundProcess:
-    """Use it in a ``with`` block."""
+    """Use it in a ``with`` block. ``without_bpf``: a root without CAP_BPF starts it."""
 
-    def __init__(self, host: Host, settings: DeviceSettings = SETTINGS, *, ready: bool = True) -> None:
+    def __init__(
+        self, host: Host, settings: DeviceSettings = SETTINGS, *, ready: bool = True, without_bpf: bool = False
+    ) -> None:
         self.socket, theirs = socket.socketpair()
         self.socket.settimeout(START_SECONDS)
         self._reader = FrameReader(msgspec.msgpack.Decoder(TundToSupervisor))
         self._unread: list[TundToSupervisor] = []
         with theirs:
-            command = (sys.executable, "-c", _START, str(theirs.fileno()))
+            less = ("setpriv", "--bounding-set", "-bpf,-sys_admin") if without_bpf else ()
+            command = (*less, sys.executable, "-c", _START, str(theirs.fileno()))
             self.child = host.popen(*command, cwd=ROOT, pass_fds=(theirs.fileno(),))
         self.send(TundConfig(settings))
         if ready:

@@ -25,7 +25,7 @@ ORDERS: list[Message] = [
 ]
 REPORTS: list[Message] = [
     Ready(1),
-    DeviceMade("hyperion0", ("10.99.0.1",)),
+    DeviceMade("hyperion0", ("10.99.0.1",), shortcut=False),
     WantListener("web1", 22),
     ReflectorCounts({"reset": 3}),
     Fault("x", 78),

@@ -95,7 +95,7 @@ def test_one_address_that_cannot_be_had_closes_all(config: ClientConfig) -> None
 def test_rights_are_kept_for_what_was_asked_for(config: ClientConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("hyperion.privileges.held", lambda rights: rights)
     other, root = ServiceUser("nobody", 7, 7, (7,)), ServiceUser("root", 0, 0, (0,))
-    tun = {Capability.NET_ADMIN}
+    tun = {Capability.NET_ADMIN, Capability.BPF}
     options = ClientOptions(user=other)
     assert options.rights_needed == NONE
     options = replace(options, transparent=fake_plan)

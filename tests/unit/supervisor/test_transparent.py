@@ -20,7 +20,7 @@ from hyperion.supervisor.spec import Spec
 from hyperion.supervisor.transparent import Transparent
 from tests.helpers.supervise import client_config
 
-MADE = DeviceMade("hyperion0", ("10.99.0.1", "fd68:7970:6572::a63:1"))
+MADE = DeviceMade("hyperion0", ("10.99.0.1", "fd68:7970:6572::a63:1"), shortcut=True)
 UP = DeviceUp(MADE.name, MADE.addresses)
 ADDRESSES = {"web1": ("10.99.0.10", "fd68:7970:6572::a63:a"), "db1": ("10.99.0.11", "fd68:7970:6572::a63:b")}
 

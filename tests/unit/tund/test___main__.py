@@ -72,6 +72,9 @@ def test_what_comes_after_is_left_for_the_second(supervisor: socket.socket, monk
     left: list[bytes] = []
     words: list[list[str]] = []
 
+    def refuse(*_: object) -> tuple[int, int]:
+        raise PermissionError
+
     def execute(_: str, given: list[str]) -> None:
         left.append(os.read(first.CONTROL_FD, 100))
         words.append(given[4:])
@@ -79,9 +82,10 @@ def test_what_comes_after_is_left_for_the_second(supervisor: socket.socket, monk
     monkeypatch.setattr(first, "check_free", lambda _: None)
     monkeypatch.setattr(first, "open_device", lambda _: supervisor.fileno())
     monkeypatch.setattr(first, "configure", lambda _: False)
+    monkeypatch.setattr("hyperion.tund.shortcut.make", refuse)
     monkeypatch.setattr("os.execv", execute)
     with supervisor:
         supervisor.sendall(encode(CONFIG) + encode(Ready(1)))
         first.main()
         assert left == [encode(Ready(1))]
-        assert words == [[str(supervisor.fileno()), "hyperion0", "10.99.0.1", ""]]
+        assert words == [[str(supervisor.fileno()), "", "hyperion0", "10.99.0.1", ""]]

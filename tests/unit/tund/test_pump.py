@@ -21,6 +21,7 @@ from hyperion.proto.control_tund import (
 )
 from hyperion.tund import pump as pump_module
 from hyperion.tund.pump import EXIT_BUG, EXIT_OK, HOLD_SECONDS, LAST_WORDS_SECONDS, Pump
+from hyperion.tund.shortcut import Shortcut
 from tests.helpers.tun_frames import Seen, read, tcp
 from tests.helpers.tund_process import SETTINGS, await_reader
 
@@ -42,7 +43,7 @@ class Rig:
         self._reader = FrameReader(msgspec.msgpack.Decoder(TundToSupervisor))
         self._said: list[Message] = []
         self.codes: list[int] = []
-        pump = Pump(device.fileno(), control, OWN, None)
+        pump = Pump(device.fileno(), control, OWN, None, Shortcut(None))
         self.thread = threading.Thread(target=lambda: self.codes.append(pump.run()))
         self.thread.start()
 

@@ -23,7 +23,7 @@ def test_it_says_ready_and_ends_with_the_supervisor(monkeypatch: pytest.MonkeyPa
     os.set_inheritable(device.fileno(), True)
     ours.shutdown(socket.SHUT_WR)
     with ours, kernel, device:
-        assert second.main([str(device.fileno()), "hyperion0", "10.99.0.1", ""]) == 0
+        assert second.main([str(device.fileno()), "", "hyperion0", "10.99.0.1", ""]) == 0
         assert not os.get_inheritable(device.fileno())
         said = FrameReader(msgspec.msgpack.Decoder(TundToSupervisor)).receive_data(ours.recv(65_536))
-        assert said[:2] == [Ready(os.getpid()), DeviceMade("hyperion0", ("10.99.0.1",))]
+        assert said[:2] == [Ready(os.getpid()), DeviceMade("hyperion0", ("10.99.0.1",), shortcut=False)]
