@@ -28,6 +28,9 @@ from hyperion.tund.networks import Network, clash, free_network, parse
 TUNSETOFFLOAD = 0x400454D0
 TUN_F_CSUM, TUN_F_TSO4, TUN_F_TSO6, TUN_F_TSO_ECN = 0x01, 0x02, 0x04, 0x08
 
+#: Where python-pytun opens it.
+TUN_DEVICE = "/dev/net/tun"
+
 #: Packets that the kernel keeps for us. The default of 500 loses some of a burst of a thousand connections.
 QUEUE_PACKETS = 4_096
 
@@ -163,7 +166,12 @@ def _tame_ipv6(name: str) -> bool:
 def _explain(error: OSError, name: str) -> HyperionError:
     """What the kernel's refusal of a device means."""
     number = error.args[0] if error.args else 0
-    if number in {errno.EPERM, errno.EACCES}:
+    if number == errno.EACCES:  # at its opening; who lacks the capability is told so later, by another number
+        return RefusedError(
+            f"{name} cannot be made: {TUN_DEVICE} is closed to this user",
+            hint=f"chmod 666 {TUN_DEVICE}, as udev does: what counts is the capability",
+        )
+    if number == errno.EPERM:
         return RefusedError(f"{name} cannot be made: permission denied", hint="it needs root or CAP_NET_ADMIN")
     if number == errno.EBUSY:
         return CannotCreateError(

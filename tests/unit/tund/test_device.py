@@ -19,7 +19,7 @@ from tests.helpers.tund_process import SETTINGS
     ("number", "kind", "word"),
     [
         (errno.EPERM, RefusedError, "permission denied"),
-        (errno.EACCES, RefusedError, "permission denied"),
+        (errno.EACCES, RefusedError, "/dev/net/tun is closed to this user"),
         (errno.EBUSY, CannotCreateError, "is in use"),
         (errno.ENOENT, CannotCreateError, "no TUN devices"),
         (errno.ENODEV, CannotCreateError, "no TUN devices"),
