@@ -30,7 +30,8 @@ def test_the_pages_are_those_of_the_commands(name: str) -> None:
 def test_a_wheel_brings_them_where_man_looks() -> None:
     project = tomllib.loads((DIRECTORY.parents[1] / "pyproject.toml").read_text(encoding="utf-8"))
     shared = project["tool"]["hatch"]["build"]["targets"]["wheel"]["shared-data"]
-    assert shared == {f"deploy/man/{name}.1": f"share/man/man1/{name}.1" for name in PROGRAMS}
+    pages = {source: place for source, place in shared.items() if place.startswith("share/man/")}
+    assert pages == {f"deploy/man/{name}.1": f"share/man/man1/{name}.1" for name in PROGRAMS}
 
 
 @pytest.mark.parametrize("name", PROGRAMS)

@@ -95,6 +95,7 @@ def run_apply_firewall(flags: GateFlags, *, seconds: float, yes: bool, dry_run: 
         rules.keep_ports,
         rules.one_shot,
         rules.dhcpv6,
+        rules.max_connections,
         seconds,
         str(trial_directory()),
         str(directory),

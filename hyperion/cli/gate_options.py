@@ -10,6 +10,8 @@ from hyperion.cli import options
 from hyperion.cli.options import Command
 
 _PORT = click.IntRange(1, 65_535)
+#: As many as there are source ports.
+_MOST_CONNECTIONS = 65_535
 
 
 class GateFlags(NamedTuple):
@@ -22,11 +24,18 @@ class GateFlags(NamedTuple):
     keep_ports: tuple[int, ...] = ()
     one_shot: bool | None = None
     dhcpv6: bool = False
+    max_connections: int | None = None
 
 
 def gate_options(command: Command) -> Command:
     """The options that ``GateFlags`` is made of, under its names."""
     for option in (
+        _flag(
+            "--max-connections",
+            metavar="N",
+            type=click.IntRange(1, _MOST_CONNECTIONS),
+            help="Connections to the tunnel that one address may hold open. [default: 64]",
+        ),
         _flag("--dhcpv6", is_flag=True, help="Let answers of a DHCPv6 server of the link in."),
         _flag("--one-shot/--no-one-shot", default=None, help="The first connection uses a grant up."),
         _flag(

@@ -13,7 +13,7 @@ from hyperion.config.endpoint import Endpoint
 from hyperion.config.reading import read_server
 from hyperion.config.schema import FirewallSection, ServerFile
 from hyperion.errors import ConfigError, ConfigMissingError, UsageError
-from hyperion.firewall.ruleset import Ruleset
+from hyperion.firewall.ruleset import MAX_CONNECTIONS_PER_SOURCE, Ruleset
 
 
 def chosen_ruleset(flags: GateFlags) -> Ruleset:
@@ -35,6 +35,7 @@ def chosen_ruleset(flags: GateFlags) -> Ruleset:
             keep_ports=tuple(dict.fromkeys(flags.keep_ports)),
             one_shot=names.one_shot if flags.one_shot is None else flags.one_shot,
             dhcpv6=flags.dhcpv6,
+            max_connections=flags.max_connections or MAX_CONNECTIONS_PER_SOURCE,
         )
     except ConfigError as error:
         # What stands in the file has been judged when it was read.

@@ -104,7 +104,8 @@ def gate_advice(gate: GateLine) -> list[Line]:
     """What to do about a gate that is shut, or works in vain."""
     if gate.state != "shut":
         said = "    knocks are heard, but who knocks does not come: does another firewall drop the port?"
-        return [[piece(said, "warn")]] if gate.in_vain else []
+        more = "    (or has that address as many connections as the rules allow? see --max-connections)"
+        return [[piece(said, "warn")], [piece(more, "warn")]] if gate.in_vain else []
     # The most frequent reason by far: the ruleset is the operator's own step, and it was not taken.
     if "table-missing" in (gate.reason or ""):
         return [

@@ -18,6 +18,7 @@ class Order(Message, frozen=True, tag="trial-order"):
     keep_ports: tuple[int, ...]
     one_shot: bool
     dhcpv6: bool
+    max_connections: int
     seconds: float
     directory: str
     server_directory: str

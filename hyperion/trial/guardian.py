@@ -239,4 +239,5 @@ def _rules(order: Order) -> Ruleset:
         keep_ports=order.keep_ports,
         one_shot=order.one_shot,
         dhcpv6=order.dhcpv6,
+        max_connections=order.max_connections,
     )

@@ -60,7 +60,7 @@ def test_committed(world: World, tmp_path: Path) -> None:
     assert err.startswith("table inet hyperion: tunnel port 8443, set knock_allow; ports kept open: 22\n")
     home = tmp_path / "run"
     expected = Order(
-        8443, "hyperion", "knock_allow", (22,), False, False, 7.0, str(home / "firewall"), str(home / "server")
+        8443, "hyperion", "knock_allow", (22,), False, False, 64, 7.0, str(home / "firewall"), str(home / "server")
     )
     assert world.orders == [expected]
     world.verdict = Committed("login", "192.0.2.1")

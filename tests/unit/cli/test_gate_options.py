@@ -25,6 +25,7 @@ def test_the_options_are_those_of_the_flags() -> None:
     assert parse() == GateFlags()
     flags = parse("--tunnel-port", "1", "--keep-port", "22", "--keep-port", "80", "--one-shot", "--set", "s")
     assert flags == GateFlags(tunnel_port=1, keep_ports=(22, 80), one_shot=True, set_name="s")
+    assert parse("--max-connections", "200") == GateFlags(max_connections=200)
     assert parse("--no-one-shot", "--dhcpv6", "--table", "t") == GateFlags(one_shot=False, dhcpv6=True, table="t")
 
 

@@ -33,6 +33,8 @@ def test_flags_go_before_the_configuration(home: Path) -> None:
     assert chosen_ruleset(GateFlags(tunnel_port=1)) == Ruleset(1, table="gate", set="known")
     named = GateFlags(tunnel_port=1, table="t", set_name="s", keep_ports=(22, 22, 80), one_shot=True, dhcpv6=True)
     assert chosen_ruleset(named) == Ruleset(1, "t", "s", (22, 80), one_shot=True, dhcpv6=True)
+    many = GateFlags(tunnel_port=1, max_connections=200)
+    assert chosen_ruleset(many) == Ruleset(1, "gate", "known", max_connections=200)
 
 
 def test_a_configuration_that_is_named(home: Path) -> None:

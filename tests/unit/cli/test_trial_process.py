@@ -19,7 +19,7 @@ from hyperion.trial.record import BusyError, Record, RecordFile
 from hyperion.trial.server import ServerWitness
 from tests.helpers.fake_nft_program import NEW, OLD, FakeNftProgram
 
-ORDER = Order(8443, "hyperion", "knock_allow", (), False, False, 9.0, "", "")
+ORDER = Order(8443, "hyperion", "knock_allow", (), False, False, 64, 9.0, "", "")
 #: Says what it is told to, in the place of the trial; waits to be asked first, if the word is "undo".
 FAKE = """
 import socket, sys
@@ -53,7 +53,7 @@ def run(monkeypatch: pytest.MonkeyPatch, word: str, directory: Path) -> tuple[Me
         return popen([sys.executable, "-c", f"WORD = {word!r}{FAKE}", command[4]], **options)  # type: ignore[call-overload]
 
     monkeypatch.setattr(subprocess, "Popen", fake)
-    order = Order(8443, "hyperion", "knock_allow", (), False, False, 9.0, str(directory), str(directory))
+    order = Order(8443, "hyperion", "knock_allow", (), False, False, 64, 9.0, str(directory), str(directory))
     shown: list[Message] = []
     ticks: list[int] = []
     verdict, interrupted = run_trial(order, shown.append, lambda: ticks.append(1))

@@ -88,6 +88,7 @@ def test_who_knocks_in_vain_is_told_with_what_to_look_for() -> None:
         lines = text(server_lines(status(gate=GateLine(state="ok", port=8443, in_vain=number))))
         assert lines[2] == f"knock:  enabled on udp/8443, ok, {who} in vain"
         assert "does another firewall drop the port?" in lines[3]
+        assert "--max-connections" in lines[4]
 
 
 def test_grants_have_the_time_they_have_left() -> None:

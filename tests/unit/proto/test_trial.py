@@ -21,7 +21,7 @@ from hyperion.proto.trial import (
 )
 
 UNIONS: list[tuple[object, list[Message]]] = [
-    (CommandToTrial, [Order(1, "t", "s", (22,), True, False, 90.0, "/run/a", "/run/b"), Abandon()]),
+    (CommandToTrial, [Order(1, "t", "s", (22,), True, False, 64, 90.0, "/run/a", "/run/b"), Abandon()]),
     (
         TrialToCommand,
         [

@@ -54,7 +54,7 @@ def test_without_an_order_it_ends() -> None:
 
 def test_a_directory_that_cannot_be_had_is_a_failure_that_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    order = Order(1, "t", "s", (), False, False, 1.0, str(tmp_path / "file" / "x"), str(tmp_path))
+    order = Order(1, "t", "s", (), False, False, 64, 1.0, str(tmp_path / "file" / "x"), str(tmp_path))
     with trial() as (child, ours):
         ours.sendall(encode(order))
         (failed,) = messages(ours)

@@ -59,7 +59,7 @@ class Trial:
         self.witness = FakeWitness()
         self.file = RecordFile(directory / "firewall")
         self.told: list[Message] = []
-        order = Order(8443, "hyperion", "knock_allow", (), False, False, seconds, str(self.file.directory), "")
+        order = Order(8443, "hyperion", "knock_allow", (), False, False, 64, seconds, str(self.file.directory), "")
         self.guardian = Guardian(order, cast(NftProgram, self.nft), self.witness, self.file, self.told.append)
 
     async def loaded(self) -> "asyncio.Task[None]":
