@@ -6,12 +6,13 @@ worker opened, a process that died. Refuses to know packets (``tund``) and strea
 Nothing here outlives its process: the device goes with tund, the listeners with their worker.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hyperion import log
 from hyperion.errors import CannotCreateError, ChildError, ConfigError, HyperionError, RefusedError
-from hyperion.events import DEVICE_DOWN, DEVICE_UP
+from hyperion.events import DEVICE_DOWN, DEVICE_UP, DIAGNOSTIC
 from hyperion.hosts import host_name
 from hyperion.proto.control import DeviceDown, DeviceUp, Fault, Listeners, Message, Ready, TunnelState, WantPort
 from hyperion.proto.control_keeper import HostNames
@@ -19,6 +20,7 @@ from hyperion.proto.control_tund import (
     DeviceMade,
     DeviceSettings,
     ForgetTarget,
+    ReflectorCounts,
     TargetState,
     TundConfig,
     WantListener,
@@ -64,6 +66,7 @@ class Transparent:
         self._device: DeviceUp | None = None
         self._workers: dict[str, _Worker] = {}
         self._fault: Fault | None = None
+        self._warned = False  # of a firewall that is in the way
 
     @property
     def settings(self) -> DeviceSettings:
@@ -164,10 +167,22 @@ class Transparent:
             case WantListener(name=server, port=port):
                 if self._crew is not None and server in self._workers:
                     self._crew.tell(server, WantPort(port))
+            case ReflectorCounts(counts=counts):
+                self._look_at(counts)
             case Fault():
                 self._fault = message
             case _:
                 pass
+
+    def _look_at(self, counts: Mapping[str, int]) -> None:
+        """Says once in the life of a client what people would otherwise look for in the tunnel."""
+        if counts.get("unanswered") and not self._warned and self._device is not None:
+            self._warned = True
+            message = (
+                f"nobody answers connections to fake addresses: this machine's own firewall may drop what comes from "
+                f"{self._device.name}; let it in (troubleshooting.md, a fake address does not answer)"
+            )
+            log.event(DIAGNOSTIC, {"hyperion.device.name": self._device.name}, message=message, level="warning")
 
     def _tund_ended(self) -> None:
         if self._device is not None:

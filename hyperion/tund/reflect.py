@@ -50,9 +50,13 @@ MAX_HELD = 64
 #: A SYN with all options that fit has 120 bytes; what claims to be a longer one carries data and may come again.
 MAX_HELD_BYTES = 256
 
+#: SYNs that are remembered, to know one that is sent again: nobody answered it, though there is a listener, so this
+#: machine's own firewall may be in between. Of more within a second some are forgotten; one that is noticed is enough.
+MAX_OPENINGS = 256
+
 #: What is counted. Nothing else ever is, so the counters take the same room for ever.
 COUNTED = (
-    *("reflected", "reset", "unreachable", "udp-refused", "echoed", "held"),
+    *("reflected", "reset", "unreachable", "udp-refused", "echoed", "held", "unanswered"),
     *("malformed", "fragment", "options", "foreign-source", "unknown-address", "unsupported"),
 )
 
@@ -97,6 +101,7 @@ class Reflector:
         self._ipv4 = ipv4
         self._ipv6 = ipv6
         self._held: dict[tuple[str, int], bytes] = {}
+        self._openings: dict[tuple[bytes, bytes], None] = {}
 
     def reflect(self, frame: bytearray, size: int) -> int:
         """Turns the ``size`` bytes in ``frame`` round, in place; how many bytes to write back, or ``DROPPED``.
@@ -129,8 +134,11 @@ class Reflector:
             before, from_port = from_port, changed
         else:
             changed = target.listeners.get(to_port)
-            if changed is None or (not target.up and frame[start + 13] & (SYN | ACK) == SYN):
+            opening = frame[start + 13] & (SYN | ACK) == SYN
+            if changed is None or (not target.up and opening):
                 return self._refuse_tcp(frame, size, target, to_port, start)
+            if opening:
+                self._note_opening(destination, bytes(frame[start : start + 8]))
             before, to_port = to_port, changed
         if not frame[0] & _NEEDS_CHECKSUM:
             _adjust(frame, start + _TCP_CHECKSUM_AT, before, changed)
@@ -175,6 +183,16 @@ class Reflector:
             return self._hold(key, bytes(frame[:size]))
         self.counts["reset"] += 1
         return reset(frame, size)
+
+    def _note_opening(self, destination: bytes, ports_and_sequence: bytes) -> None:
+        """The same SYN for the second time counts as unanswered."""
+        opening = destination, ports_and_sequence
+        if opening in self._openings:
+            self.counts["unanswered"] += 1
+            return
+        self._openings[opening] = None
+        if len(self._openings) > MAX_OPENINGS:
+            del self._openings[next(iter(self._openings))]
 
     def _hold(self, key: tuple[str, int], frame: bytes) -> int:
         self.counts["held"] += 1

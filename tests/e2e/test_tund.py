@@ -317,3 +317,20 @@ def test_it_reports_and_is_idle(host: Host, tund: TundProcess) -> None:
     report = tund.expect(ReflectorCounts)
     assert report.counts["reflected"] == 0
     assert report.counts["write-failed"] == 0
+
+
+@pytest.mark.needs("nft")
+def test_a_firewall_of_this_machine_has_to_let_the_device_in(host: Host, tund: TundProcess) -> None:
+    """One that lets in what belongs to connections, and loopback: what comes back from the device is neither."""
+    rules = "type filter hook input priority 0; policy drop; ct state established,related accept; iifname lo accept;"
+    host.run("nft", f"add table inet usual; add chain inet usual in {{ {rules} }}")
+    with serving(host, tund, 443) as listener:
+        with pytest.raises(TimeoutError):
+            connect(host, SERVERS["web1"], 443, timeout=1.5)  # a SYN is sent again after a second
+        tund.counts(lambda counts: counts["unanswered"])
+        host.run("nft", f'add rule inet usual in iifname "{DEVICE}" accept')
+        with connect(host, SERVERS["web1"], 443) as sock:
+            served, _ = listener.accept()
+            with served:
+                sock.sendall(b"hello")
+                assert served.recv(5) == b"hello"

@@ -10,14 +10,16 @@ import pytest
 from hyperion.config import ClientConfig
 from hyperion.config.settings import KnockSettings, TunSettings
 from hyperion.errors import CannotCreateError, ChildError, ConfigError, RefusedError
+from hyperion.events import DIAGNOSTIC
 from hyperion.proto.control import DeviceDown, DeviceUp, Fault, Listeners, Message, Ready, Stop, TunnelState, WantPort
 from hyperion.proto.control_keeper import HostNames
-from hyperion.proto.control_tund import DeviceMade, ForgetTarget, TargetState, WantListener
+from hyperion.proto.control_tund import DeviceMade, ForgetTarget, ReflectorCounts, TargetState, WantListener
 from hyperion.supervisor.crew import Crew
 from hyperion.supervisor.kind import TUND
 from hyperion.supervisor.plan import fake_plan, real_plan
 from hyperion.supervisor.spec import Spec
 from hyperion.supervisor.transparent import Transparent
+from tests.helpers.rig import Events
 from tests.helpers.supervise import client_config
 
 MADE = DeviceMade("hyperion0", ("10.99.0.1", "fd68:7970:6572::a63:1"), shortcut=True)
@@ -105,6 +107,15 @@ def test_a_device_is_told_to_all_and_all_to_it(scene: Scene) -> None:
     assert scene.transparent.is_up
     assert scene.end(scene.tund) == [("web1", DeviceDown()), ("db1", DeviceDown())]
     assert not scene.transparent.is_up
+
+
+def test_connections_that_nobody_answers_are_told_once(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    events = Events()
+    monkeypatch.setattr("hyperion.log.event", events.event)
+    scene.say(scene.tund, MADE)
+    for counts in ({"reflected": 9, "unanswered": 0}, {"unanswered": 1}, {"unanswered": 7}):
+        scene.say(scene.tund, ReflectorCounts(counts))
+    assert events.fields(DIAGNOSTIC) == [{"hyperion.device.name": "hyperion0"}]
 
 
 def test_a_tunnel_and_its_listeners(scene: Scene) -> None:

@@ -6,7 +6,7 @@ import struct
 import pytest
 
 from hyperion.tund.mapping import Target
-from hyperion.tund.reflect import COUNTED, DROPPED, MAX_HELD, Reflector
+from hyperion.tund.reflect import COUNTED, DROPPED, MAX_HELD, MAX_OPENINGS, Reflector
 from tests.helpers.packets import ipv4, ipv6, udp
 from tests.helpers.tun_frames import Seen, frame, read, tcp, tcp_segment
 
@@ -261,3 +261,27 @@ def test_what_is_not_exactly_right_is_dropped_and_counted(given: bytearray, reas
 
 def test_only_known_words_are_counted() -> None:
     assert set(make()[0].counts) == set(COUNTED)
+
+
+@both
+def test_a_syn_that_comes_again_was_not_answered(version: int) -> None:
+    own, server, _ = ADDRESSES[version]
+    reflector, _ = make()
+    for sequence, unanswered in ((1_000, 0), (2_000, 0), (1_000, 1), (1_000, 2)):
+        assert turned(reflector, tcp(own, server, 51_000, 22, flags=SYN, sequence=sequence)).right
+        assert reflector.counts["unanswered"] == unanswered
+    for _ in range(2):  # neither opens anything
+        turned(reflector, tcp(own, server, 51_000, 22, flags=ACK, sequence=1_000))
+        turned(reflector, tcp(own, server, 40_022, 51_000, flags=SYN | ACK, sequence=1_000))
+    assert reflector.counts["unanswered"] == 2
+
+
+@both
+def test_only_so_many_syns_are_remembered(version: int) -> None:
+    own, server, _ = ADDRESSES[version]
+    reflector, _ = make()
+    for port in range(50_000, 50_000 + 2 * MAX_OPENINGS):
+        turned(reflector, tcp(own, server, port, 22, flags=SYN))
+    turned(reflector, tcp(own, server, 50_000, 22, flags=SYN))
+    assert reflector.counts["unanswered"] == 0
+    assert len(reflector._openings) == MAX_OPENINGS
