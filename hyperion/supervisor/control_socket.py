@@ -11,8 +11,9 @@ anything (it may be another's by now).
 import asyncio
 import socket
 import struct
+import sys
 from collections.abc import Awaitable, Callable, Collection, Mapping
-from typing import Any, cast
+from typing import Any, Final, cast
 
 import msgspec
 
@@ -38,6 +39,10 @@ CALLER_TIMEOUT = 5.0
 #: ``struct ucred``: process, user, group.
 _CREDENTIALS = struct.Struct("3i")
 
+#: The file of the socket is removed by whoever made it (``residence``). From Python 3.13 on a loop would do so as well,
+#: by the name that the socket was bound to, which may mean another file by now (``socket_path``).
+_OUR_FILE: Final[dict[str, Any]] = {"cleanup_socket": False} if sys.version_info >= (3, 13) else {}
+
 Handler = Callable[[Any], Awaitable[Answer]]
 
 
@@ -56,7 +61,7 @@ class ControlSocket:
     async def start(self) -> None:
         """From now on callers are answered."""
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_unix_server(lambda: _Caller(self), sock=self._socket)
+        self._server = await loop.create_unix_server(lambda: _Caller(self), sock=self._socket, **_OUR_FILE)
 
     def close(self) -> None:
         """No more callers; those that wait for an answer are hung up on."""

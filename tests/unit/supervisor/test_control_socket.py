@@ -63,6 +63,29 @@ async def serving(
         residence.leave()
 
 
+@pytest.mark.parametrize("there", ["a directory", "no directory"])
+async def test_its_file_is_its_maker_s_to_remove_however_long_the_way_to_it(tmp_path: Path, there: str) -> None:
+    """The name that it was bound to goes over a descriptor, whose number means something else by now."""
+    residence = Residence.enter(tmp_path / ("d" * 100), "x")
+    server = ControlSocket(residence.listen(), {os.geteuid()}, {StatusRequest: fine})
+    path = tmp_path / "control.sock"
+    path.write_text("somebody's")
+    number = int(server._socket.getsockname().split("/")[4])
+    other = os.open(tmp_path if there == "a directory" else path, os.O_RDONLY)
+    if other != number:
+        os.dup2(other, number)
+        os.close(other)
+    try:
+        await server.start()
+        assert await asked(residence.directory, StatusRequest()) == Done()
+        server.close()
+        assert path.exists()
+    finally:
+        os.close(number)
+        residence.leave()
+    assert not residence.directory.exists()
+
+
 async def asked(directory: Path, request: Request, timeout: float = 10.0) -> Answer:
     return await asyncio.to_thread(ask, directory, request, timeout)
 
