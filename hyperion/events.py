@@ -72,6 +72,11 @@ SERVICE_DRAINING = LogEvent(
     "service finishes its streams and takes nothing new", APP, ("hyperion.drain.timeout_s",),
 )
 
+SERVICE_FAILED = LogEvent(
+    "HYP0004E", "service-failed", ("process",), ("end",), "failure", "error",
+    "service failed", APP, ("process.exit_code", *_ERROR),
+)
+
 # --- 1: knock and firewall -------------------------------------------------------------------------------------------
 
 KNOCK_ACCEPTED = LogEvent(

@@ -9,13 +9,15 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from hyperion import log
 from hyperion.cli.down import LABELS, stop
 from hyperion.cli.launch import Launch
 from hyperion.cli.loading import terminal_prompt
 from hyperion.config import Secrets
-from hyperion.errors import BadKeyError, TemporaryError, UsageError
+from hyperion.errors import BadKeyError, HyperionError, InternalError, TemporaryError, UsageError, of_the_system
+from hyperion.events import SERVICE_FAILED
 from hyperion.paths import Program, runtime_directory
-from hyperion.running import Running, holder
+from hyperion.running import TITLES, Running, holder
 from hyperion.service_user import ServiceUser
 from hyperion.supervisor.desk import DeskPlace
 
@@ -47,6 +49,7 @@ class Start:
         if passphrase_fd is not None:
             self.secrets.give(read_passphrase(passphrase_fd))
         self.runtime = runtime_directory(program, config_file) if order is None else Path(order.runtime)
+        self._program = program
         self.log_path = None if order is None else order.log_path
         self.is_daemon = order is not None and order.answers
         self.desk = DeskPlace(self.runtime, required=alone or self.is_daemon)
@@ -82,8 +85,24 @@ class Start:
         if self._launch is None:
             yield
             return
-        with self._launch.reporting():
-            yield
+        try:
+            with self._launch.reporting():
+                yield
+        except Exception as error:
+            if not self.is_daemon:
+                raise
+            # Standard error is its log, which has one JSON object a line: no line for people in between.
+            raise SystemExit(_log_the_end(self._program, error)) from error
+
+
+def _log_the_end(program: Program, error: Exception) -> int:
+    """The exit code. The program's own log may not have begun yet, or be closed already."""
+    known = of_the_system(error) if isinstance(error, OSError) else error
+    code = known.exit_code if isinstance(known, HyperionError) else InternalError.exit_code
+    log.configure(TITLES[program], format="json")
+    log.event(SERVICE_FAILED, log.error_fields(error) | {"process.exit_code": code})
+    log.close()
+    return code
 
 
 def read_passphrase(fd: int) -> str:

@@ -102,6 +102,11 @@ def test_an_error_that_only_the_daemon_meets_is_told_by_up(made: Home) -> None:
     assert "hint: " in up.stderr
     assert up.stdout == ""
     assert made.run("server", "status").returncode == 3
+    # Its log stays what a reader of JSON can read, and has the reason.
+    lines = [json.loads(line) for line in made.log("server").read_text().splitlines()]
+    assert lines[-1]["event"]["code"] == "HYP0004E"
+    assert lines[-1]["error"]["message"].startswith(f"cannot listen on 127.0.0.1:{made.port}: ")
+    assert lines[-1]["process"]["exit_code"] == 73
 
 
 def race(made: Home, program: Program, rounds: int) -> None:

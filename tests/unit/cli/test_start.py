@@ -1,3 +1,5 @@
+import errno
+import json
 import os
 import socket
 from pathlib import Path
@@ -92,3 +94,30 @@ def test_one_that_replaces_another_ends_it_first(tmp_path: Path, monkeypatch: py
     start(tmp_path).make_room()
     # Whoever ordered it may be cut off by now: it does not wait for ever.
     assert asked == [(Running(tmp_path, 17), False), (Running(tmp_path, 17), True)]
+
+
+@pytest.mark.parametrize(
+    ("error", "code"), [(BadKeyError("no"), 65), (ZeroDivisionError(), 70), (OSError(errno.ENOSPC, "full"), 73)]
+)
+def test_the_log_of_a_daemon_has_its_end_as_one_object(
+    error: Exception, code: int, capfd: pytest.CaptureFixture[str]
+) -> None:
+    nobody: dict[str, dict[str, str]] = {"variables": {}, "answers": {}}
+    ours, theirs = socket.socketpair()
+    with ours:
+        ours.sendall(frame(LaunchOrder(secrets=nobody, runtime="/run/x", log_path="/l")))
+        start = Start("server", Path("/c"), launch_fd=theirs.detach())
+        with pytest.raises(SystemExit) as ended, start.reporting():
+            raise error
+    assert ended.value.code == code
+    out, err = capfd.readouterr()
+    (line,) = err.splitlines()
+    document = json.loads(line)
+    assert (out, document["event"]["code"], document["process"]["exit_code"]) == ("", "HYP0004E", code)
+    assert document["service"]["name"] == "hyperion-server"
+
+
+def test_who_started_it_by_hand_reads_it_as_people_do() -> None:
+    start = Start("server", Path("/c"))
+    with pytest.raises(BadKeyError), start.reporting():
+        raise BadKeyError("no")
