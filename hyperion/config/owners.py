@@ -2,6 +2,11 @@
 
 import os
 
+try:
+    import pwd
+except ImportError:  # Windows has no such list, and no numbers of users either
+    pwd = None  # type: ignore[assignment]
+
 
 def trusted_owners() -> set[int]:
     """Ourselves, root, and for root the user who called ``sudo``."""
@@ -16,4 +21,15 @@ def who_reads(error: OSError) -> str | None:
     """A hint where the system refused to let us read: root may have become another user meanwhile."""
     if not isinstance(error, PermissionError) or not hasattr(os, "geteuid"):
         return None
-    return f"user {os.geteuid()}, who runs this, must be able to read it"
+    uid = os.geteuid()
+    if not _has_name(uid):  # root took it for want of a service user (``hyperion.service_user``)
+        return f"uid {uid} runs this, which has no name and may read no secret; a restart by root reads it"
+    return f"user {uid}, who runs this, must be able to read it"
+
+
+def _has_name(uid: int) -> bool:
+    try:
+        pwd.getpwuid(uid)
+    except (KeyError, OverflowError):
+        return False
+    return True
