@@ -8,16 +8,23 @@ bytes it choked on.
 from types import TracebackType
 from typing import Final
 
+from hyperion.errors import HyperionError, InternalError
+
 #: Frames kept: the innermost, where it happened.
 MAX_FRAMES: Final = 16
 
 
 def error_fields(exc: BaseException) -> dict[str, object]:
-    """``error.type``, ``error.message`` (if safe), ``error.stack_trace`` (``file:line function``, innermost last)."""
+    """``error.type``, ``error.message`` (if safe), ``error.stack_trace`` (``file:line function``, innermost last).
+
+    One of our own errors says what it is in its message, and where it was raised helps nobody: it has no stack, unless
+    it stands for a bug.
+    """
     fields: dict[str, object] = {"error.type": type(exc).__name__}
     if exc.args and all(isinstance(part, str | int | None) for part in _parts(exc)):
         fields["error.message"] = _text(exc)
-    stack = _stack(exc.__traceback__)
+    foreseen = isinstance(exc, HyperionError) and not isinstance(exc, InternalError)
+    stack = [] if foreseen else _stack(exc.__traceback__)
     if stack:
         fields["error.stack_trace"] = " > ".join(stack[-MAX_FRAMES:])
     return fields

@@ -1,5 +1,8 @@
 import re
 
+import pytest
+
+from hyperion.errors import ConfigError, InternalError
 from hyperion.log.fault import MAX_FRAMES, error_fields
 
 
@@ -57,3 +60,10 @@ def test_a_broken_text_does_not_break_the_log() -> None:
             raise RuntimeError("no text")
 
     assert error_fields(Broken("x", None, 1)) == {"error.type": "Broken", "error.message": "x 1"}
+
+
+@pytest.mark.parametrize(("kind", "has_stack"), [(ConfigError, False), (InternalError, True), (ValueError, True)])
+def test_an_error_of_ours_needs_no_stack(kind: type[Exception], has_stack: bool) -> None:
+    fields = error_fields(caught(kind("said in words")))
+    assert fields["error.message"] == "said in words"
+    assert ("error.stack_trace" in fields) is has_stack

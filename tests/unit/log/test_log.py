@@ -203,7 +203,8 @@ def test_importing_costs_no_structlog_no_logging_no_socket() -> None:
     )
     loaded = run(code).split()
     assert "hyperion.log.writer" in loaded
-    assert [name for name in loaded if not name.startswith("hyperion")] == []
+    # errno is built in, and only has to be named.
+    assert [name for name in loaded if not name.startswith("hyperion") and name != "errno"] == []
 
 
 def test_what_is_logged_last_is_written_before_the_process_ends() -> None:
