@@ -82,6 +82,11 @@ def managed(program: Program, config_file: Path | None) -> Unit | None:
     return Unit(name, systemctl)
 
 
+def could_keep_it() -> bool:
+    """Whether root has started a daemon by hand where systemd runs, which would start it again at each boot."""
+    return is_root() and not os.environ.get("HYPERION_HOME") and BOOTED.is_dir()
+
+
 def _first_line(text: str) -> str:
     """The rest is advice on where to look, which our hint gives too."""
     lines = [line for line in text.splitlines() if line.strip()]

@@ -10,6 +10,7 @@ from pathlib import Path
 from hyperion.cli.launch import Launched
 from hyperion.cli.loading import load_server_config, server_path, terminal_prompt
 from hyperion.cli.output import say
+from hyperion.cli.service_manager import could_keep_it
 from hyperion.cli.start import read_passphrase
 from hyperion.cli.status import EXIT_OK, exit_code, fetch, print_lines
 from hyperion.cli.style import piece
@@ -56,6 +57,8 @@ def show_up(options: UpOptions, config: ServerConfig, launched: Launched, log_pa
     """The banner, and how the gate does: 0, or 4 if it is shut."""
     for line in banner(config, launched, log_path):
         say(line)
+    if could_keep_it():
+        say("  boot:   it ends with the next boot; operations.md: from the quick start to a service")
     return show_gate(lambda: fetch("server", options.config_file)) if config.knock.enabled else EXIT_OK
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from hyperion.cli import service_manager
-from hyperion.cli.service_manager import Unit, managed
+from hyperion.cli.service_manager import Unit, could_keep_it, managed
 from hyperion.errors import ChildError
 
 
@@ -40,6 +40,20 @@ def test_who_is_responsible(systemd: Path, tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(service_manager, "is_root", lambda: True)
     monkeypatch.setattr(service_manager, "BOOTED", tmp_path / "nowhere")
     assert managed("server", None) is None
+
+
+def test_a_daemon_of_root_ends_with_the_next_boot(
+    systemd: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert could_keep_it()
+    monkeypatch.setenv("HYPERION_HOME", str(tmp_path))
+    assert not could_keep_it()
+    monkeypatch.delenv("HYPERION_HOME")
+    monkeypatch.setattr(service_manager, "BOOTED", tmp_path / "nowhere")
+    assert not could_keep_it()
+    monkeypatch.setattr(service_manager, "BOOTED", tmp_path)
+    monkeypatch.setattr(service_manager, "is_root", lambda: False)
+    assert not could_keep_it()
 
 
 def test_orders(systemd: Path, capsys: pytest.CaptureFixture[str]) -> None:

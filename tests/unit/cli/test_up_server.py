@@ -6,7 +6,7 @@ import pytest
 from hyperion.cli import up_server as module
 from hyperion.cli.launch import Launched
 from hyperion.cli.up import UpOptions
-from hyperion.cli.up_server import banner, run_up_server, show_gate
+from hyperion.cli.up_server import banner, run_up_server, show_gate, show_up
 from hyperion.config import KnockSettings, Secrets, ServerConfig, load_server
 from hyperion.errors import BadKeyError, ConfigMissingError
 from hyperion.proto.operator import GateLine, ServerStatus
@@ -52,6 +52,16 @@ def test_faults_are_found_before_anything_is_started(path: Path, monkeypatch: py
     path.unlink()
     with pytest.raises(ConfigMissingError):
         run_up_server(options)
+
+
+def test_where_systemd_would_keep_it_that_is_said(
+    path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = UpOptions(program="server", config_file=None)
+    for keeps in (False, True):
+        monkeypatch.setattr(module, "could_keep_it", lambda keeps=keeps: keeps)
+        assert show_up(options, config(path), Launched(17, []), Path("/l")) == 0
+        assert ("\n  boot:   it ends with the next boot; " in capsys.readouterr().out) is keeps
 
 
 def test_a_server_whose_gate_is_shut_is_told(
