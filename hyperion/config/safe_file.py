@@ -41,12 +41,13 @@ def create(
     """Writes ``content`` so that a reader sees all of it or nothing, and nobody sees it whom ``mode`` leaves out.
 
     A link at ``path`` is not followed: it counts as an existing file, and ``replace`` replaces the link itself.
+    What root replaces stays its owner's: the key of a service is that service's user's, whoever makes a new one.
     Raises ``CannotCreateError`` (with ``hint``, if the file exists); what was at ``path`` is then as it was.
     """
     temporary = _beside(path)
     try:
         make_directory(path.parent)
-        _write_new(temporary, content, mode)
+        _write_new(temporary, content, mode, _predecessor(path) if replace else None)
         try:
             _put_in_place(temporary, path, replace=replace)
         except FileExistsError:
@@ -168,6 +169,18 @@ def _lock(fd: int, directory: Path) -> None:
             time.sleep(_LOCK_INTERVAL)
         else:
             return
+
+
+def _predecessor(path: Path) -> os.stat_result | None:
+    """The file there, if root is about to replace it, and whoever owns it could have put one there himself."""
+    if not hasattr(os, "geteuid") or os.geteuid() != 0:
+        return None
+    try:
+        status = path.lstat()
+        keeper = path.parent.stat().st_uid
+    except FileNotFoundError:
+        return None
+    return status if stat.S_ISREG(status.st_mode) and keeper in (0, status.st_uid) else None
 
 
 def _beside(path: Path) -> Path:

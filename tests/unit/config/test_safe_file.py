@@ -205,3 +205,23 @@ def test_killed_between_writing_and_renaming(tmp_path: Path, way: str) -> None:
     assert path.read_bytes() == OLD
     left = [each for each in tmp_path.iterdir() if each != path]
     assert [(each.read_bytes(), mode_of(each)) for each in left] == [(b"secret", 0o600)]
+
+
+@pytest.mark.root
+@pytest.mark.parametrize(("keeper", "owner", "kept"), [(0, 4711, 4711), (4711, 4711, 4711), (4712, 4711, 0)])
+def test_what_root_replaces_stays_its_owners(tmp_path: Path, keeper: int, owner: int, kept: int) -> None:
+    """A new key for a service that is not root; but nobody gets one by a file that he moved to where it will be."""
+    path = file(tmp_path, 0o600)
+    os.chown(path, owner, owner)
+    os.chown(tmp_path, keeper, -1)
+    create(path, NEW, replace=True)
+    assert (path.read_bytes(), path.stat().st_uid, mode_of(path)) == (NEW, kept, 0o600)
+
+
+@pytest.mark.root
+def test_a_link_gives_nothing_away(tmp_path: Path) -> None:
+    target = file(tmp_path, 0o600)
+    os.chown(target, 4711, 4711)
+    (tmp_path / "link").symlink_to(target)
+    create(tmp_path / "link", NEW, replace=True)
+    assert ((tmp_path / "link").lstat().st_uid, target.read_bytes()) == (0, OLD)
