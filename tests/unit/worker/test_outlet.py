@@ -189,6 +189,32 @@ async def test_others_read_between_two_full_buffers(ends: Ends, *, shared: bool)
     assert max(after - before for before, after in itertools.pairwise(turns)) == 1
 
 
+@pytest.mark.parametrize("shared", [True, False])
+async def test_who_rests_reads_nothing_before_he_reads_on(ends: Ends, *, shared: bool) -> None:
+    if shared:
+        ends.share()
+    ends.outlet.let_others_read()  # would go on by itself in the next turn
+    ends.outlet.rest()
+    ends.peer.send(b"x" * 100)
+    ends.peer.shutdown(socket.SHUT_WR)
+    for _ in range(20):
+        await asyncio.sleep(0.001)
+    assert ends.reader.reads == []
+    assert not ends.reader.ended
+    ends.outlet.read_on()
+    await until(lambda: ends.reader.ended)
+    assert ends.reader.reads == [b"x" * 100]
+
+
+@pytest.mark.parametrize("how", ["close", "abort"])
+async def test_the_end_of_one_who_rests(ends: Ends, how: str) -> None:
+    ends.share()
+    ends.outlet.rest()
+    getattr(ends.outlet, how)()
+    ends.outlet.read_on()
+    await until(lambda: ends.reader.lost)
+
+
 async def test_the_end_of_file_closes_it_once(ends: Ends) -> None:
     ends.share()
     ends.peer.send(b"last words")
