@@ -338,6 +338,27 @@ def test_a_worker_that_is_killed_is_no_clean_end() -> None:
             assert nc(product, "web1", 9).returncode == 77  # the next worker answers at the same place
 
 
+@pytest.mark.parametrize("end", [signal.SIGCONT, signal.SIGKILL])
+def test_a_worker_that_hangs_is_not_waited_for_without_a_word(end: signal.Signals) -> None:
+    """Whether it wakes up or another one takes its place: who waits is served."""
+    with service(answer_with_digest) as port, Product() as product:
+        server = product.server([port])
+        running = product.run("client", client_file(product, server), ["-L", f"web1:{port}"])
+        running.wait_events("tunnel-up")
+        worker = worker_pid(running, "web1")
+        os.kill(worker, signal.SIGSTOP)
+        pipe = subprocess.PIPE
+        with subprocess.Popen(
+            [*NC, "web1", str(port)], stdin=pipe, stdout=pipe, stderr=pipe, env=environment(product)
+        ) as process:
+            assert process.stdin is not None
+            process.stdin.close()
+            assert process.stderr is not None
+            assert process.stderr.readline() == f"hyperion-client: still waiting for web1:{port}\n".encode()
+            os.kill(worker, end)
+            assert ended(process) == (0, digest(b""), b"")
+
+
 def test_ctrl_c() -> None:
     with service(answer_with_digest) as port, installed([port], WAYS[1]) as (product, server):
         for _ in range(2):
