@@ -20,6 +20,9 @@ from bench import processes
 #: Lines kept of what a program wrote: enough for forty forwards and a traceback.
 TAIL_LINES = 1000
 
+#: Of those, the ones that a failure shows in its traceback.
+NOTED_LINES = 20
+
 #: Bytes of output read at once.
 READ_BYTES = 64 * 1024
 
@@ -39,6 +42,8 @@ class ChildError(Exception):
     def __init__(self, what: str, tail: Sequence[str] = ()) -> None:
         super().__init__(what)
         self.tail = list(tail)
+        if self.tail:  # for a traceback, which shows no attributes
+            self.add_note("\n".join(self.tail[-NOTED_LINES:]))
 
 
 class Child:
