@@ -130,8 +130,10 @@ class Race:
                     following = None
                 if winner is None and (now := loop.time()) >= deadline.at:
                     following = None  # nothing more begins; what is under way has a last chance
-                    if not self._running or deadline.is_over(now):
+                    if deadline.is_over(now):
                         raise TimeoutError
+                if winner is None and following is None and not self._running:
+                    raise TimeoutError
         finally:
             await self._take_back(winner)
         return winner

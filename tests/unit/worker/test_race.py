@@ -199,6 +199,22 @@ async def test_nothing_begins_behind_the_deadline(sockets: Sockets, monkeypatch:
         assert sent.sent == 2
 
 
+async def test_what_fails_in_the_last_look_leaves_nothing_to_wait_for(
+    sockets: Sockets, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another address would have had its turn, but nothing begins any more."""
+
+    class LateRefusal(Race):
+        async def _attempt(self, address: Address) -> socket.socket:
+            await asyncio.sleep(0.15)
+            raise ConnectionRefusedError
+
+    monkeypatch.setattr(race, "moments", lambda _: iter((0.0, 10.0)))
+    monkeypatch.setattr(race, "LAST_LOOK", 0.2)
+    with knocks(9, sockets) as sent, pytest.raises(TimeoutError):
+        await LateRefusal([address(9), address(9, "127.0.0.2")], sent, sockets).run(0.1)
+
+
 async def test_a_port_that_refuses_ends_the_dial(sockets: Sockets) -> None:
     with knocks(9, sockets) as sent, pytest.raises(ConnectionRefusedError):
         await Race([address(closed_port())], sent, sockets).run(QUICK_SECONDS)
