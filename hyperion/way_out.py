@@ -27,7 +27,7 @@ def leads_into(
     The kernel chooses the source by the way out, and each device has an address that is only its own. False where there
     is no such device. Raises ``OSError`` if no socket is to be had.
     """
-    if not _exists(device):
+    if not exists(device):
         return False
     with make_socket(family, socket.SOCK_DGRAM) as sock:
         chosen = _source(sock, address)
@@ -40,8 +40,8 @@ def leads_into(
         return chosen is not None and chosen == _source(sock, address)
 
 
-def _exists(device: str) -> bool:
-    """In the network namespace of this process, whatever /sys shows."""
+def exists(device: str = DEVICE_NAME) -> bool:
+    """Whether there is such a device in the network namespace of this thread, whatever /sys shows."""
     if _BIND_TO_DEVICE is None:
         return False
     try:

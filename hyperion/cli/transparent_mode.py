@@ -6,20 +6,26 @@ client is to work without them.
 
 import contextlib
 import sys
+import time
 from importlib.util import find_spec
 from pathlib import Path
 
 from hyperion.capabilities import Capability
-from hyperion.errors import HyperionError, RefusedError, UsageError
+from hyperion.errors import CannotCreateError, HyperionError, RefusedError, UsageError
 from hyperion.hosts import write
 from hyperion.paths import DEVICE, HOSTS_FILE
 from hyperion.privileges import held
+from hyperion.way_out import DEVICE_NAME, exists
 
 #: What makes it. udev lets everybody open it, because the capability is what counts.
 TUN_DEVICE = Path("/dev/net/tun")
 
 #: Where the kernel is told how to check that an answer came the way the question went.
 REVERSE_PATH = Path("/proc/sys/net/ipv4/conf")
+
+#: Seconds that the device of a client which has just ended may take to go, and between two looks.
+LEAVING_SECONDS = 1.0
+LOOK_SECONDS = 0.05
 
 #: Modules of the ``tun`` extra, and the packages that bring them. Named one by one where somebody is to install them:
 #: an index may have another project under the name of this one.
@@ -56,8 +62,22 @@ def prepare(*, tun: bool, hosts: Path | None) -> None:
         return
     if (error := obstacle()) is not None:
         raise error
+    refuse_second()
     if hosts is None:
         forget_names()
+
+
+def refuse_second(device: str = DEVICE_NAME) -> None:
+    """Raises ``CannotCreateError`` if a client is in transparent mode already: before anything is started that would
+    get into its way, its routing rule above all. One that has just ended has a moment to go."""
+    deadline = time.monotonic() + LEAVING_SECONDS
+    while exists(device):
+        if time.monotonic() >= deadline:
+            raise CannotCreateError(
+                f"{device} is in use: another hyperion-client is in transparent mode here",
+                hint="one client serves all servers; stop that one: hyperion-client down (with its -c, if it has one)",
+            )
+        time.sleep(LOOK_SECONDS)
 
 
 def forget_names(path: Path = HOSTS_FILE) -> None:

@@ -4,6 +4,7 @@ Knows the order of things. Refuses to know what a server or a client shows when 
 """
 
 import os
+import shlex
 import stat
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -41,6 +42,11 @@ class UpOptions:
     def title(self) -> str:
         """The program's name."""
         return TITLES[self.program]
+
+    @property
+    def naming(self) -> str:
+        """What the next commands need behind their name to find this program; empty if it runs on the usual file."""
+        return "" if self.config_file is None else f" -c {shlex.quote(str(self.config_file))}"
 
 
 def refuse_if_up(options: UpOptions) -> None:

@@ -72,15 +72,20 @@ def run_up_client(
     if options.dry_run:
         return show_plan(options, path)
     launched, log_path = start_daemon(options, path, secrets)
-    for line in banner(config, launched, log_path, hindrance):
+    for line in banner(config, launched, log_path, hindrance, options.naming):
         say(line)
     return show_start(lambda: _look(options)) if wait else EXIT_OK
 
 
 def banner(
-    config: ClientConfig, launched: Launched, log_path: Path, hindrance: HyperionError | None = None
+    config: ClientConfig,
+    launched: Launched,
+    log_path: Path,
+    hindrance: HyperionError | None = None,
+    naming: str = "",
 ) -> list[str]:
-    """What a client that is up says of itself. ``hindrance``: what stands in the way of transparent mode."""
+    """What a client that is up says of itself. ``hindrance``: what stands in the way of transparent mode; ``naming``:
+    ``UpOptions.naming``."""
     off = [] if hindrance is None else [f"  transparent mode: off ({hindrance})"]
     return [
         f"hyperion up (pid {launched.pid}).",
@@ -88,8 +93,8 @@ def banner(
         *off,
         *(f"  {f'{name}:':8} {text}" for name, text in who_serves(launched)),
         f"  log:     {log_path}",
-        "  status:  hyperion-client status",
-        "  stop:    hyperion-client down",
+        f"  status:  hyperion-client status{naming}",
+        f"  stop:    hyperion-client down{naming}",
     ]
 
 

@@ -55,7 +55,7 @@ def read_all(options: UpOptions) -> tuple[Path, Secrets, ServerConfig]:
 
 def show_up(options: UpOptions, config: ServerConfig, launched: Launched, log_path: Path) -> int:
     """The banner, and how the gate does: 0, or 4 if it is shut."""
-    for line in banner(config, launched, log_path):
+    for line in banner(config, launched, log_path, options.naming):
         say(line)
     if could_keep_it():
         say("  boot:   it ends with the next boot; operations.md: from the quick start to a service")
@@ -75,8 +75,8 @@ def show_gate(look: Callable[[], ServerStatus | ClientStatus]) -> int:
     return exit_code(status)
 
 
-def banner(config: ServerConfig, launched: Launched, log_path: Path) -> list[str]:
-    """What a server that is up says of itself."""
+def banner(config: ServerConfig, launched: Launched, log_path: Path, naming: str = "") -> list[str]:
+    """What a server that is up says of itself. ``naming``: ``UpOptions.naming``."""
     lines = [f"hyperion-server up (pid {launched.pid}).", f"  listen: {', '.join(launched.listen) or config.listen}"]
     if config.knock.enabled:
         port = config.knock.port or config.listen.port
@@ -92,6 +92,6 @@ def banner(config: ServerConfig, launched: Launched, log_path: Path) -> list[str
         f"  egress: {egress}",
         *(f"  {f'{name}:':7} {text}" for name, text in who_serves(launched)),
         f"  log:    {log_path}",
-        "  status: hyperion-server status",
-        "  stop:   hyperion-server down",
+        f"  status: hyperion-server status{naming}",
+        f"  stop:   hyperion-server down{naming}",
     ]

@@ -285,6 +285,22 @@ def test_a_client_whose_way_is_led_into_the_device_says_so_and_comes_back(gate: 
     admin.run("nft", "delete", "table", "inet", "watch")
 
 
+def test_a_second_one_is_refused_and_harms_nobody(gate: Gated) -> None:
+    """Not even the rule, which a keeper of its own would have taken for one that was left behind."""
+    admin, address = gate.network.admin, gate.network.server.ipv4
+    running = start(gate, address, "--apply")
+    up(running)
+    before = snapshot(admin)
+    for options in (["--apply"], []):
+        second = start(gate, address, *options)
+        assert second.wait(10) == 73
+        assert "hyperion0 is in use: another hyperion-client is in transparent mode here" in second.wait_err("error: ")
+        assert second.records == []
+    assert snapshot(admin) == before
+    echo(admin, address)
+    assert running.stop() == 0
+
+
 def test_another_machine_does_not_reach_the_listeners(gate: Gated) -> None:
     """Neither the device's address nor a worker's port there is anything that a wire leads to."""
     admin, attacker = gate.network.admin, gate.network.attacker

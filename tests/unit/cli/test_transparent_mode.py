@@ -7,7 +7,7 @@ import pytest
 
 from hyperion.cli import transparent_mode
 from hyperion.cli.transparent_mode import check_reverse_path, forget_names, obstacle, prepare, strict_devices
-from hyperion.errors import RefusedError, UsageError
+from hyperion.errors import CannotCreateError, RefusedError, UsageError
 from hyperion.hosts import write
 
 
@@ -50,6 +50,20 @@ def test_an_obstacle_is_raised(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(transparent_mode, "obstacle", lambda: RefusedError("no"))
     with pytest.raises(RefusedError):
         prepare(tun=True, hosts=None)
+
+
+def test_a_second_client_is_refused_and_the_device_of_the_last_one_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transparent_mode, "obstacle", lambda: None)
+    monkeypatch.setattr(transparent_mode, "LOOK_SECONDS", 0.001)
+    looks = iter((True, True, False))
+    monkeypatch.setattr(transparent_mode, "exists", lambda _: next(looks))
+    prepare(tun=True, hosts=Path("hosts"))
+    assert list(looks) == []
+    monkeypatch.setattr(transparent_mode, "LEAVING_SECONDS", 0.01)
+    monkeypatch.setattr(transparent_mode, "exists", lambda _: True)
+    with pytest.raises(CannotCreateError, match="hyperion0 is in use") as caught:
+        prepare(tun=True, hosts=None)
+    assert "hyperion-client down" in str(caught.value.hint)
 
 
 def test_names_that_were_left_behind_go(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -5,7 +5,8 @@ import pytest
 from hyperion.cli import up_client as module
 from hyperion.cli.launch import Launched
 from hyperion.cli.up import UpOptions
-from hyperion.cli.up_client import is_settled, run_up_client, show_start
+from hyperion.cli.up_client import banner, is_settled, run_up_client, show_start
+from hyperion.config import Secrets, load_client
 from hyperion.errors import ConfigError, UsageError
 from hyperion.proto.operator import ClientStatus, TransparentLine, TunnelLine
 from tests.helpers.config_files import client_text
@@ -20,6 +21,15 @@ def line(name: str, state: str, up: int = 0) -> TunnelLine:
 
 def status(*lines: TunnelLine, state: str = "up") -> ClientStatus:
     return ClientStatus(state=state, pid=17, servers=list(lines), servers_total=len(lines))
+
+
+def test_the_next_commands_name_the_configuration_that_was_named(tmp_path: Path) -> None:
+    path = tmp_path / "hyperion.toml"
+    path.write_text(client_text(tmp_path))
+    config = load_client(path, Secrets(None, {}))
+    for file, words in ((None, ""), (path, f" -c {path}")):
+        lines = banner(config, Launched(17, []), Path("/l"), None, UpOptions(program="client", config_file=file).naming)
+        assert lines[-2:] == [f"  status:  hyperion-client status{words}", f"  stop:    hyperion-client down{words}"]
 
 
 def test_settled() -> None:

@@ -40,6 +40,11 @@ def test_the_banner(path: Path) -> None:
     assert "  egress: deny-all (no ports allowed yet)" in lines
     lines = banner(gated, Launched(17, [], "nobody", "make a user"), Path("/l"))
     assert lines[5:8] == ["  user:   nobody", "  warning: make a user", "  log:    /l"]
+    named = UpOptions(program="server", config_file=Path("my server.toml"))
+    assert banner(gated, Launched(17, []), Path("/l"), named.naming)[-2:] == [
+        "  status: hyperion-server status -c 'my server.toml'",
+        "  stop:   hyperion-server down -c 'my server.toml'",
+    ]
 
 
 def test_faults_are_found_before_anything_is_started(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
