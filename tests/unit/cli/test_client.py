@@ -53,7 +53,12 @@ def test_no_config(
 @pytest.mark.parametrize(
     ("old", "new", "code", "expected"),
     [
-        ('source = "value"', 'source = "file"', 78, '[key] source: expected one of "env", "passphrase", "value", got'),
+        (
+            'source = "value"',
+            'source = "vault"',
+            78,
+            '[key] source: expected one of "env", "file", "passphrase", "value", got',
+        ),
         ("db1.example.com:443", "db1.example.com", 78, "[[server]] #2 addr: expected HOST:PORT or [IPV6]:PORT, got"),
         (PSK_TEXT, PSK_TEXT[:-2], 78, "[key] value: expected a psk of 32 bytes in base64, got a text that is not one"),
         ('name = "db1"', f'name = "{PSK_TEXT}/"', 78, "[[server]] #2 name: expected 1 to 64 printable characters"),
