@@ -100,7 +100,8 @@ async def _work(channel: Control, config: KnockdConfig) -> int:
     firewall = Firewall(backend, rules)
     knockd = Knockd(config, firewall, ReplayFile(config.replay_path), _sender(channel))
     await knockd.remember()
-    guard = Guard(firewall, _watch(rules.table), knockd.on_table, _sender(channel))
+    watch = _watch(rules.table)
+    guard = Guard(firewall, watch, knockd.on_table, _sender(channel), successor=config.successor)
     channel.send(Ready(pid=os.getpid()))
     tasks = [
         asyncio.create_task(_obey(channel, knockd, guard)),

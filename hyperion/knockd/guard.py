@@ -37,6 +37,9 @@ PAUSE_SECONDS = 0.25
 #: Longest time for which an operator may keep the guard from restoring anything, seconds.
 MAX_HOLD_SECONDS = 600.0
 
+#: A successor waits so long to be told what its predecessor guarded before it looks, seconds. It takes milliseconds.
+INHERIT_SECONDS = 0.25
+
 CONTESTED = "contested"
 
 
@@ -51,7 +54,8 @@ class Guard:
     """Guards the table of ``firewall``. ``watch`` ``None``: only by looking now and then.
 
     ``report`` is told (good or not, why) at the start and at every change; why is a stable word, and mostly more.
-    ``keep`` is told what is put back from now on, at every change, for who comes after us.
+    ``keep`` is told what is put back from now on, at every change, for who comes after us. ``successor``: somebody was
+    here before us, and what he guarded may be told in a moment (``follow``).
     """
 
     def __init__(
@@ -61,6 +65,7 @@ class Guard:
         report: Callable[[bool, str | None], None],
         keep: Callable[[GuardedTable], None] = lambda _: None,
         *,
+        successor: bool = False,
         poll_seconds: float = POLL_SECONDS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -70,6 +75,7 @@ class Guard:
         self._keep = keep
         self._guarded: GuardedTable | None = None
         self._kept: GuardedTable | None = None
+        self._successor = successor
         self._poll_seconds = poll_seconds
         self._clock = clock
         self._restored_at: deque[float] = deque()
@@ -88,6 +94,8 @@ class Guard:
         if watch is not None:
             loop.add_reader(watch.fileno(), lambda: noticed.set() if watch.changed() else None)
         try:
+            if self._successor:
+                await _wait(noticed, INHERIT_SECONDS)
             while True:
                 noticed.clear()
                 wait = await asyncio.to_thread(self.look)

@@ -39,7 +39,8 @@ def hang_again_and_again(network: Topology, server: Special, times: int) -> None
             exposed.append(last - hung_at)
             # Nobody loads it: the next knockd knows what the one before it guarded.
             server.server.wait_events("gate-open", number + 2)
-            assert len(server.server.events("firewall-restore")) == number + 1
+            assert len(server.server.wait_events("firewall-restore", number + 1)) == number + 1
+            assert len(server.server.events("gate-shut")) == number + 1
             assert not reaches(network.attacker, host.ipv4)
             server.let_in(host.ipv6)
             server.shut()

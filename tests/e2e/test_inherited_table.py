@@ -62,7 +62,8 @@ def test_it_is_back_with_the_next_knockd(network: Topology, server: Special, med
     server.server.wait_events("gate-open", 3)
     print(f"{meddling}: the gate works again after {time.monotonic() - began:.2f} s")
     assert time.monotonic() - began <= MAX_AWAY_SECONDS
-    assert len(server.server.events("firewall-restore")) == 1
+    assert len(server.server.wait_events("firewall-restore")) == 1
+    assert len(server.server.events("gate-shut")) == 2  # when the operator removed it, and now
     assert "192.0.2.9" in listing(server)
     assert "ip saddr @trusted" in listing(server)
     assert not gets_in(network.attacker, network.server.ipv4)

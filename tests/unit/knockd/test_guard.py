@@ -272,26 +272,43 @@ async def test_what_is_guarded_is_told_at_each_change(nft: FakeNft) -> None:
     assert told == [first, "another", "another"], "somebody may have forgotten it"
 
 
+@pytest.mark.parametrize("in_time", [True, False])
 async def test_what_a_predecessor_guarded_is_put_back_at_once(
-    nft: FakeNft, logged: list[tuple[str, str | None]]
+    nft: FakeNft, logged: list[tuple[str, str | None]], in_time: bool
 ) -> None:
     before = make_guard(nft, [])
     before.look()
     nft.table, states = None, []
-    guard = Guard(Firewall(nft, nft.rules, clock=nft.clock), None, lambda *state: states.append(state), poll_seconds=60)
+    firewall = Firewall(nft, nft.rules, clock=nft.clock)
+    guard = Guard(firewall, None, lambda *state: states.append(state), successor=in_time, poll_seconds=60)
     task = asyncio.create_task(guard.run())
     async with asyncio.timeout(10):
-        while not states:
+        while not states and not in_time:
             await asyncio.sleep(0.005)
+        await asyncio.sleep(0)  # it runs
         assert before._guarded is not None
         guard.follow(InheritedTable(before._guarded.listing, before._guarded.elements))
-        while len(states) < 2:
+        while (True, None) not in states:
             await asyncio.sleep(0.005)
     task.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await task
-    assert [ok for ok, _ in states] == [False, True]
+    assert [ok for ok, _ in states] == ([True] if in_time else [False, True])
     assert (FIREWALL_RESTORED.code, "deleted") in logged
+
+
+async def test_a_successor_that_is_told_nothing_looks_all_the_same(nft: FakeNft) -> None:
+    states: list[tuple[bool, str | None]] = []
+    guard = make_guard(nft, states)
+    guard._successor = True
+    task = asyncio.create_task(guard.run())
+    async with asyncio.timeout(10):
+        while not states:
+            await asyncio.sleep(0.005)
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+    assert states == [(True, None)]
 
 
 async def test_each_fault_of_a_table_is_told(nft: FakeNft, logged: list[tuple[str, str | None]]) -> None:
