@@ -12,6 +12,7 @@ Source: linux/bpf.h; RFC 9669, the instruction set.
 
 import ctypes
 import errno
+import functools
 import os
 import platform
 import struct
@@ -141,9 +142,15 @@ def _call(command: int, attribute: bytes) -> int:
     if number is None:
         raise OSError(errno.ENOSYS, "no eBPF here")
     memory = ctypes.create_string_buffer(attribute, _ATTRIBUTE_BYTES)
-    libc = ctypes.CDLL(None, use_errno=True)
-    result = int(libc.syscall(ctypes.c_long(number), ctypes.c_int(command), memory, ctypes.c_uint(_ATTRIBUTE_BYTES)))
+    call = _libc().syscall
+    result = int(call(ctypes.c_long(number), ctypes.c_int(command), memory, ctypes.c_uint(_ATTRIBUTE_BYTES)))
     if result < 0:
         failure = ctypes.get_errno()
         raise OSError(failure, os.strerror(failure))
     return result
+
+
+@functools.cache
+def _libc() -> ctypes.CDLL:
+    """Once: each object of this type makes a class of its own, and a server of many ports takes thousands of calls."""
+    return ctypes.CDLL(None, use_errno=True)

@@ -137,7 +137,10 @@ class Pump:
             self._supervisor_is_gone()
             return
         for message in self._reader.receive_data(data):
-            self._obey(message)
+            try:
+                self._obey(message)
+            except OSError as error:  # somebody deleted the device, or the shortcut's map takes no changes any more
+                self._fail(f"packets cannot be turned any more: {error.strerror}")
         if self._reader.error is not None:
             self._code = EXIT_BUG
 

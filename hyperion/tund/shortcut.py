@@ -1,12 +1,12 @@
 """What the shortcut in the kernel knows: which port takes the place of which.
 
 Knows the map that ``shortcut_program`` looks into, and keeps it equal to the targets of ``mapping``. Refuses to know
-packets. What is not in the map takes the long way, so nothing here is ever an error: a map that is full, or a kernel
-that takes no changes from a process without rights, costs speed.
+packets. What is not in the map takes the long way, so a map that is full, or a kernel that takes no changes from a
+process without rights, costs speed and is no error.
 """
 
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping
+from typing import NamedTuple
 
 from hyperion.tund import bpf
 from hyperion.tund.mapping import Target
@@ -21,7 +21,7 @@ from hyperion.tund.shortcut_program import (
 )
 
 #: Entries: two for each address and port of a server. 16,384 ports of servers with an address of either kind; the
-#: kernel takes some 100 bytes for each that there is.
+#: kernel takes 1 MiB for the empty table, and some 100 bytes for each entry.
 MAX_ENTRIES = 65_536
 
 #: What tools such as ``bpftool`` show.
@@ -37,12 +37,26 @@ def make(ipv4: bytes | None, ipv6: bytes | None) -> tuple[int, int]:
     return table, bpf.load_program(shortcut_program(table, ipv4, ipv6), PROGRAM_NAME)
 
 
+class _Known(NamedTuple):
+    """What the map was told of one server."""
+
+    addresses: frozenset[bytes] = frozenset()
+    #: Remote port -> listener's port, as in ``Target``, which replaces it and never changes it.
+    listeners: Mapping[int, int] = {}
+    #: All of it found room.
+    is_whole: bool = True
+
+
 class Shortcut:
-    """The map of descriptor ``table``; ``None``: there is no shortcut, and nothing is done."""
+    """The map of descriptor ``table``; ``None``: there is no shortcut, and nothing is done.
+
+    ``set`` and ``forget`` raise ``OSError`` where the kernel took changes before and takes none any more: what it has
+    is wrong then, and only goes with the device.
+    """
 
     def __init__(self, table: int | None) -> None:
         self._table = table if table is not None and takes_changes(table) else None
-        self._entries: dict[str, dict[bytes, bytes]] = {}
+        self._known: dict[str, _Known] = {}
 
     @property
     def works(self) -> bool:
@@ -50,28 +64,43 @@ class Shortcut:
         return self._table is not None
 
     def set(self, addresses: Iterable[bytes], target: Target) -> None:
-        """``target`` is at these addresses, packed; replaces what was known of it."""
+        """``target`` is at these addresses, packed, and nobody else is; replaces what was known of it."""
         if self._table is None:
             return
-        before = self._entries.get(target.name, {})
-        after = dict(_entries(addresses, target))
-        # First what is no longer so: a packet between the two takes the long way.
-        self._forget(key for key in before if before[key] != after.get(key))
-        entered = {key: value for key, value in after.items() if before.get(key) == value}
-        for key in after.keys() - entered.keys():
-            with suppress(OSError):
-                bpf.put(self._table, key, after[key])
-                entered[key] = after[key]
-        self._entries[target.name] = entered
+        own = frozenset(addresses)
+        # A reload may give one server the address of another: that one leaves before this one comes.
+        for name, other in self._known.items():
+            if name != target.name and other.addresses & own:
+                self._known[name] = self._change(other, other.addresses - own, other.listeners)
+        before = self._known.get(target.name, _Known())
+        self._known[target.name] = self._change(before, own, target.listeners)
 
     def forget(self, name: str) -> None:
         """There is no such server any more."""
-        self._forget(self._entries.pop(name, {}))
+        self._change(self._known.pop(name, _Known()), frozenset(), {})
 
-    def _forget(self, keys: Iterable[bytes]) -> None:
-        if self._table is not None:
-            for key in keys:
+    def _change(self, known: _Known, addresses: frozenset[bytes], listeners: Mapping[int, int]) -> _Known:
+        if self._table is None or known == (addresses, listeners, True):
+            return known
+        before, after = dict(_entries(known.addresses, known.listeners)), dict(_entries(addresses, listeners))
+        # First what is no longer so: a packet between the two takes the long way.
+        for key, value in before.items():
+            if after.get(key) != value:
                 bpf.remove(self._table, key)
+        is_whole = True
+        for key, value in after.items():
+            if not known.is_whole or before.get(key) != value:
+                is_whole = self._put(key, value) and is_whole
+        return _Known(addresses, listeners, is_whole)
+
+    def _put(self, key: bytes, value: bytes) -> bool:
+        """Whether there was room."""
+        assert self._table is not None
+        try:
+            bpf.put(self._table, key, value)
+        except OSError:
+            return False
+        return True
 
 
 def takes_changes(table: int) -> bool:
@@ -83,13 +112,13 @@ def takes_changes(table: int) -> bool:
     return True
 
 
-def _entries(addresses: Iterable[bytes], target: Target) -> Iterable[tuple[bytes, bytes]]:
+def _entries(addresses: Iterable[bytes], listeners: Mapping[int, int]) -> Iterator[tuple[bytes, bytes]]:
     for address in addresses:
         to, back = (TO_IPV4, FROM_IPV4) if len(address) == 4 else (TO_IPV6, FROM_IPV6)
-        for remote, listener in target.listeners.items():
-            yield KEY.pack(address.rjust(16, b"\0"), _port(remote), to), _port(listener)
-        for listener, remote in target.remote_ports.items():
-            yield KEY.pack(address.rjust(16, b"\0"), _port(listener), back), _port(remote)
+        padded = address.rjust(16, b"\0")
+        for remote, listener in listeners.items():
+            yield KEY.pack(padded, _port(remote), to), _port(listener)
+            yield KEY.pack(padded, _port(listener), back), _port(remote)
 
 
 def _port(number: int) -> bytes:

@@ -1,5 +1,6 @@
 """The loop, on a pair of sockets that keep packets whole, in place of a device."""
 
+import errno
 import os
 import socket
 import threading
@@ -12,6 +13,7 @@ import pytest
 from hyperion.framing import FrameReader, encode
 from hyperion.proto.control import Message, Stop
 from hyperion.proto.control_tund import (
+    Fault,
     ForgetTarget,
     ReflectorCounts,
     TargetState,
@@ -33,7 +35,7 @@ RST = 4
 class Rig:
     """A pump that runs in a thread, its supervisor and its kernel."""
 
-    def __init__(self) -> None:
+    def __init__(self, shortcut: Shortcut) -> None:
         self.kernel, device = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.supervisor, control = socket.socketpair()
         self.kernel.settimeout(5)
@@ -43,7 +45,7 @@ class Rig:
         self._reader = FrameReader(msgspec.msgpack.Decoder(TundToSupervisor))
         self._said: list[Message] = []
         self.codes: list[int] = []
-        pump = Pump(device.fileno(), control, OWN, None, Shortcut(None))
+        pump = Pump(device.fileno(), control, OWN, None, shortcut)
         self.thread = threading.Thread(target=lambda: self.codes.append(pump.run()))
         self.thread.start()
 
@@ -75,8 +77,13 @@ class Rig:
 
 
 @pytest.fixture
-def rig() -> Iterator[Rig]:
-    made = Rig()
+def shortcut() -> Shortcut:
+    return Shortcut(None)
+
+
+@pytest.fixture
+def rig(shortcut: Shortcut) -> Iterator[Rig]:
+    made = Rig(shortcut)
     yield made
     made.close()
 
@@ -99,6 +106,21 @@ def test_the_latest_word_on_a_server_holds(rig: Rig) -> None:
     assert rig.ask(tcp(OWN, bytes((10, 99, 0, 11)), 50_000, 22)).protocol == 1
 
 
+def test_a_shortcut_that_hears_nothing_any_more_ends_it(
+    rig: Rig, shortcut: Shortcut, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would send packets where they no longer belong; it goes with the device."""
+
+    def refuse(*_: object) -> None:
+        raise PermissionError(errno.EPERM, "no right")
+
+    rig.tell(UP)
+    monkeypatch.setattr(shortcut, "set", refuse)
+    rig.tell(UP)
+    assert rig.hear(Fault) == Fault("packets cannot be turned any more: no right", EXIT_BUG)
+    assert rig.end() == EXIT_BUG
+
+
 def test_a_listener_on_demand(rig: Rig) -> None:
     rig.tell(msgspec.structs.replace(UP, closed=False))
     rig.kernel.send(tcp(OWN, SERVER, 50_000, 80))
@@ -116,7 +138,7 @@ def test_nobody_answers(rig: Rig) -> None:
 
 def test_it_reports(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pump_module, "REPORT_INTERVAL", 0.05)
-    rig = Rig()
+    rig = Rig(Shortcut(None))
     first = rig.hear(ReflectorCounts)
     assert isinstance(first, ReflectorCounts)
     assert first.counts["reflected"] == 0
@@ -157,7 +179,7 @@ def test_what_may_not_be_said_is_the_end(rig: Rig, said: bytes) -> None:
 
 
 def test_a_kernel_that_takes_nothing_costs_only_the_packet(monkeypatch: pytest.MonkeyPatch) -> None:
-    rig = Rig()
+    rig = Rig(Shortcut(None))
     rig.tell(UP)
     rig.ask(tcp(OWN, SERVER, 50_000, 22))
 

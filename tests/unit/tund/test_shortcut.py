@@ -2,6 +2,7 @@
 
 import errno
 import socket
+import tracemalloc
 
 import pytest
 
@@ -94,6 +95,50 @@ def test_servers_do_not_disturb_each_other(kernel: Kernel) -> None:
     made.forget("nobody")
     made.set([], target((22, 40_122), name="db1"))
     assert kernel.entries == {}
+
+
+def test_servers_that_swap_their_addresses(kernel: Kernel) -> None:
+    """As when a reload brings one at the top of the file, and all others move on by one."""
+    made = Shortcut(TABLE)
+    web, db = target((22, 40_022)), target((22, 40_122), (5432, 40_123), name="db1")
+    made.set([WEB4], web)
+    made.set([DB4], db)
+    made.set([DB4], web)
+    assert set(kernel.read()) == {(bytes(12) + DB4, 22, TO_IPV4), (bytes(12) + DB4, 40_022, FROM_IPV4)}
+    made.set([WEB4], db)
+    assert kernel.read() == {
+        (bytes(12) + DB4, 22, TO_IPV4): 40_022,
+        (bytes(12) + DB4, 40_022, FROM_IPV4): 22,
+        (bytes(12) + WEB4, 22, TO_IPV4): 40_122,
+        (bytes(12) + WEB4, 40_122, FROM_IPV4): 22,
+        (bytes(12) + WEB4, 5432, TO_IPV4): 40_123,
+        (bytes(12) + WEB4, 40_123, FROM_IPV4): 5432,
+    }
+
+
+def test_what_is_remembered_is_small(kernel: Kernel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """tund is to stay below 15 MB, also with forty servers of 256 ports: 40,960 entries."""
+    monkeypatch.setattr(bpf, "put", lambda *_: None)
+    servers = [target(*((port, 20_000 + port) for port in range(256)), name=f"web{number}") for number in range(40)]
+    made = Shortcut(TABLE)
+    tracemalloc.start()
+    try:
+        for number, server in enumerate(servers):
+            made.set([bytes((10, 99, 0, number)), bytes(15) + bytes([number])], server)
+        assert tracemalloc.get_traced_memory()[0] < 100_000
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_kernel_that_takes_no_changes_any_more(kernel: Kernel) -> None:
+    """What it has is wrong: it must not be kept in silence."""
+    made = Shortcut(TABLE)
+    made.set([WEB4], target((22, 40_022)))
+    kernel.refuses = True
+    with pytest.raises(PermissionError):
+        made.set([WEB4], target((22, 40_023)))
+    with pytest.raises(PermissionError):
+        made.forget("web1")
 
 
 def test_what_finds_no_room_is_tried_again(kernel: Kernel) -> None:
