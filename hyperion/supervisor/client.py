@@ -108,7 +108,7 @@ async def run(config: ClientConfig, options: ClientOptions) -> int:
                 async with open_crew(options.preload, options.timing, changed) as crew:
                     client.marker.open()
                     client.staff(crew)
-                    callbacks = Callbacks(client.started, client.reload, client.status, config.path)
+                    callbacks = Callbacks(client.started, client.reload, client.status, config.path, client.ending)
                     service = Service(crew, queue, notifier, callbacks, options.drain_timeout)
                     async with served(desk, service, crew, client.answer):
                         return await service.run()
@@ -231,6 +231,11 @@ class Client:
         except HyperionError as error:  # the disk is full: everything else is in force, and cannot be taken back
             log.event(STREAMS_UNAVAILABLE, log.error_fields(error))
         log.event(CONFIG_RELOADED, {"file.path": str(new.path), "hyperion.config.changed": changed})
+
+    def ending(self) -> None:
+        """Nothing new from here on."""
+        if self._transparent is not None:
+            self._transparent.turn_away()
 
     def status(self) -> str:
         """How it goes, in one line."""

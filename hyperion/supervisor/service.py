@@ -38,6 +38,8 @@ class Callbacks:
     status: Callable[[], str]
     #: What a reload reads.
     config_file: Path | None = None
+    #: An order to end came, and is about to be passed on to the children.
+    ending: Callable[[], None] = lambda: None
 
 
 class Service:
@@ -158,6 +160,7 @@ class Service:
     async def _end(self, order: Order) -> None:
         """First politely, at a second order soon, at a third at once."""
         self.phase = "draining"
+        self._callbacks.ending()
         waiting, self._waiting = self._waiting, []
         _tell(waiting, TemporaryError("it is ending"))
         gone = asyncio.create_task(self._crew.gone())

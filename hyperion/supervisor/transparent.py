@@ -67,6 +67,7 @@ class Transparent:
         self._workers: dict[str, _Worker] = {}
         self._fault: Fault | None = None
         self._warned = False  # of a firewall that is in the way
+        self._is_ending = False
 
     @property
     def settings(self) -> DeviceSettings:
@@ -122,6 +123,13 @@ class Transparent:
         for keeper in self._keepers():
             if self._crew is not None and keeper.name in self._crew.helpers:
                 self._crew.update(keeper, keeper.config)
+
+    def turn_away(self) -> None:
+        """No new connections any more, from before the workers stop to listen: what becomes of their ports then is not
+        ours to say, and the standing connections still need the device."""
+        self._is_ending = True
+        for name in self._addresses:
+            self._show(name)
 
     def refusal(self, error: ChildError) -> HyperionError:
         """``error`` in tund's own words, if it was tund that could not start."""
@@ -200,7 +208,8 @@ class Transparent:
         addresses = self._addresses.get(name)
         if addresses is not None:
             listeners = worker.listeners
-            self._tell_tund(TargetState(name, addresses, worker.up, listeners.closed, listeners.ports))
+            up = worker.up and not self._is_ending
+            self._tell_tund(TargetState(name, addresses, up, listeners.closed, listeners.ports))
 
     # --- workers
 

@@ -25,10 +25,11 @@ class Target:
     def set_listeners(self, pairs: Sequence[tuple[int, int]], *, closed: bool) -> None:
         """``pairs`` of remote port and listener's port replace what was known.
 
-        No pairs change nothing: a worker that died is silent, but the resets of its sockets are still on their way and
-        must find home.
+        No pairs of a server that is down change nothing: a worker that died is silent, but the resets of its sockets
+        are still on their way and must find home. One that is up has no listeners then, and their ports belong to
+        nobody: whoever takes one must not be taken for the server.
         """
         self.closed = closed
-        if pairs:
+        if pairs or self.up:
             self.listeners = dict(pairs)
             self.remote_ports = {listener: remote for remote, listener in pairs}

@@ -128,13 +128,14 @@ class Reflector:
             return self._answer(frame, size, source == own, target, protocol, start)
         if size < start + TCP_HEADER_BYTES:
             return self._drop("malformed")
+        opening = frame[start + 13] & (SYN | ACK) == SYN
         # A source port that is a listener's can only be its worker's answer: the kernel gives no bound port to others.
-        changed = target.remote_ports.get(from_port)
+        # Unless it opens a connection: that is somebody who has a dead worker's port now.
+        changed = None if opening else target.remote_ports.get(from_port)
         if changed is not None:
             before, from_port = from_port, changed
         else:
             changed = target.listeners.get(to_port)
-            opening = frame[start + 13] & (SYN | ACK) == SYN
             if changed is None or (not target.up and opening):
                 return self._refuse_tcp(frame, size, target, to_port, start)
             if opening:

@@ -92,6 +92,47 @@ def test_refusals_speak(pair: tuple[Transparent, int]) -> None:
         assert body(3) in fetch(addresses["web2"], web)
 
 
+def listening_ports() -> set[int]:
+    """Of the workers, at the device's IPv4 address in this namespace."""
+    lines = Path("/proc/thread-self/net/tcp").read_text(encoding="ascii").splitlines()[1:]
+    locals_ = [line.split()[1].split(":") for line in lines if line.split()[3] == "0A"]
+    return {int(port, 16) for address, port in locals_ if address == "0100630A"}
+
+
+def test_a_client_that_drains_leads_nobody_to_ports_that_it_gave_up(host: Host) -> None:
+    """Any program may have them by then, and it is not the server."""
+    with http() as web, http() as other, Product() as product, contextlib.ExitStack() as stack:
+        running = start(host, product, {"web1": [web, other]})
+        running.wait_up()
+        wait_until_it_answers(FAKE["web1"], web)
+        ports = listening_ports()
+        assert len(ports) == 2
+        standing = stack.enter_context(socket.create_connection((FAKE["web1"], web), timeout=10))
+        running.servers["web1"].program.wait_events("stream-opened", 2)
+        running.client.send(signal.SIGTERM)
+        running.client.wait_events("service-draining")
+        deadline = time.monotonic() + 10
+        while listening_ports():
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        taken = 0
+        for port in ports:
+            thief = stack.enter_context(socket.socket())
+            with contextlib.suppress(OSError):  # the one that has connections
+                thief.bind(("10.99.0.1", port))
+                thief.listen()
+                taken += 1
+        assert taken == 1
+        for port in (web, other):
+            with pytest.raises(OSError, match="No route to host"):
+                socket.create_connection((FAKE["web1"], port), timeout=5)
+        standing.sendall(b"GET /3 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        with standing.makefile("rb") as answer:
+            assert body(3) in answer.read()
+        standing.close()
+        assert running.client.wait() == 0
+
+
 def test_a_reload_brings_servers_and_takes_them(pair: tuple[Transparent, int]) -> None:
     running, web = pair
     third = running.product.server([web], name="db1")
@@ -102,9 +143,10 @@ def test_a_reload_brings_servers_and_takes_them(pair: tuple[Transparent, int]) -
     os.chown(running.config, 65_534, 65_534)
     running.client.send(signal.SIGHUP)
     assert running.client.wait_events("config-reload")[0]["event"]["code"] == "HYP5001N"
-    running.client.wait_events("tunnel-up", 6)
-    assert body(3) in fetch(FAKE["web1"], web)
-    # The second of the file has the second address. Its worker logs first, and then tells who passes it on.
+    # Another owner, another answer to who may use the stream sockets: all workers are new.
+    running.client.wait_events("tunnel-up", 8)
+    # A worker logs first, and then tells who passes it on. The second of the file has the second address.
+    assert body(3) in wait_until_it_answers(FAKE["web1"], web)
     assert body(3) in wait_until_it_answers(FAKE["web2"], web)
     third.program.stop()
     with pytest.raises(OSError, match="No route to host"):

@@ -57,7 +57,11 @@ class Stage:
         self.started = asyncio.Event()
         self.reloads: asyncio.Queue[None] = asyncio.Queue()
         self._do_reload = reload
-        callbacks = Callbacks(self._start, self._reload, lambda: "fine")
+        #: Whether the children had been told, when this was.
+        self.endings: list[bool] = []
+        callbacks = Callbacks(
+            self._start, self._reload, lambda: "fine", ending=lambda: self.endings.append(self.crew.leaving)
+        )
         self.service = Service(cast("Crew", self.crew), self.queue, Notifier(None), callbacks, 7.0)
         self.task = asyncio.create_task(self.service.run())
 
@@ -86,6 +90,7 @@ async def test_a_drain(logged: Logged) -> None:
     await stage.serve()
     stage.queue.put_nowait(DRAIN)
     assert await stage.order() == Drain(7.0)
+    assert stage.endings == [False]
     stage.crew.is_gone.set()
     assert await stage.code() == 0
     assert logged == [("HYP0001N", None), ("HYP0003N", None), ("HYP0002N", "drain")]

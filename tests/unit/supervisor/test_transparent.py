@@ -137,6 +137,16 @@ def test_a_worker_that_dies_is_down_and_the_next_one_listens_anew(scene: Scene) 
     assert scene.say(web, Ready(2)) == [("web1", UP), state("web1")]
 
 
+def test_who_ends_turns_new_connections_away_and_keeps_the_others(scene: Scene) -> None:
+    web = scene.workers["web1"]
+    scene.say(scene.tund, MADE)
+    scene.say(web, Listeners(True, ((22, 40_022),)))
+    scene.say(web, TunnelState(1, 2, None, None))
+    scene.transparent.turn_away()
+    assert scene.crew.news() == [state("web1", (22, 40_022), closed=True), state("db1")]
+    assert scene.say(web, Listeners(True, ((22, 40_023),))) == [state("web1", (22, 40_023), closed=True)]
+
+
 def test_one_that_leaves_does_not_speak_for_its_successor(scene: Scene) -> None:
     scene.say(scene.tund, MADE)
     leaving, scene.workers["web1"] = scene.workers["web1"], scene.employ("web1")

@@ -15,3 +15,10 @@ def test_a_worker_that_died_still_gets_its_resets_through() -> None:
     target.set_listeners([], closed=False)
     assert target.remote_ports == {40_001: 22}
     assert not target.closed
+
+
+def test_nobody_is_led_to_ports_that_a_living_worker_gave_up() -> None:
+    target = Target("web1", up=True)
+    target.set_listeners([(22, 40_001)], closed=True)
+    target.set_listeners([], closed=True)
+    assert (target.listeners, target.remote_ports) == ({}, {})

@@ -264,6 +264,18 @@ def test_only_known_words_are_counted() -> None:
 
 
 @both
+def test_who_has_a_dead_workers_port_now_does_not_speak_for_it(version: int) -> None:
+    """Else it could connect to any port of this machine as if it were the server."""
+    own, server, _ = ADDRESSES[version]
+    reflector, target = make()
+    opening = tcp(own, server, 40_022, 22, flags=SYN)
+    assert turned(reflector, bytearray(opening)).ports == (40_022, 40_022)
+    target.up = False
+    assert turned(reflector, bytearray(opening)).protocol != 6
+    assert turned(reflector, tcp(own, server, 40_022, 51_000, flags=SYN | ACK)).ports == (22, 51_000)
+
+
+@both
 def test_a_syn_that_comes_again_was_not_answered(version: int) -> None:
     own, server, _ = ADDRESSES[version]
     reflector, _ = make()
