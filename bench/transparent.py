@@ -1,9 +1,10 @@
 """``python -m bench.transparent``: a server's fake address against a local forward to it, through the same client.
 
 Needs root: it moves into a network namespace of its own first, so nothing of this machine's network is touched. All
-ways take turns. Shown beside them: the mirror alone (the service listens behind ``tund``, there is no tunnel);
-wireguard-go where it is installed (``go install golang.zx2c4.com/wireguard@latest``) and sshuttle where it is (``pip
-install sshuttle``), each to another namespace. What is missing is said and not counted as a failure.
+ways take turns. Shown beside them: the mirror alone (the service listens behind the device, there is no tunnel), with
+the shortcut through the kernel and without it, as where CAP_BPF is missing; wireguard-go where it is installed (``go
+install golang.zx2c4.com/wireguard@latest``) and sshuttle where it is (``pip install sshuttle``), each to another
+namespace. What is missing is said and not counted as a failure.
 """
 
 import argparse
@@ -111,13 +112,14 @@ def measure(directory: Path, repetitions: int, size: int, connections: int) -> M
     child, ports = service.start()
     tunnel = TransparentTunnel(directory / "tunnel")
     peers = WireGuard(), Sshuttle(directory / "sshuttle")
-    with child, Mirror() as mirror, peers[0] as wireguard, peers[1] as sshuttle:
+    with child, Mirror() as mirror, Mirror(shortcut=False) as long_way, peers[0] as wireguard, peers[1] as sshuttle:
         try:
             tunnel.start(ports)
             ways = [
                 Way(FORWARD, tunnel.address("bulk"), tunnel.address("echo")),
                 Way(FAKE, (FAKE_ADDRESS, ports["bulk"]), (FAKE_ADDRESS, ports["echo"])),
                 Way("the mirror alone", mirror.address),
+                Way("without the shortcut", long_way.address),
             ]
             if not wireguard.missing:
                 ways.append(Way(WIREGUARD, (wireguard.serve(), wireguard.port)))
