@@ -117,7 +117,9 @@ def _transparent(status: ClientStatus) -> Line:
         return [piece(f"transparent mode: off{reason}", "dim")]
     tone: Tone = "" if mode.state == "up" else "bad"
     reason = "" if mode.reason is None else f": {mode.reason}"
-    return [piece(f"tun device {mode.device} at {mode.address}{reason}", tone)]
+    real = status.servers and all(server.fake_ip is None for server in status.servers)
+    leads = ", under the servers' real addresses" if real else ""
+    return [piece(f"tun device {mode.device} at {mode.address}{leads}{reason}", tone)]
 
 
 def _row(server: TunnelLine, now: float | None, *, with_reason: bool) -> list[Piece]:

@@ -261,6 +261,7 @@ class Client:
                 log_path=self._options.log_path,
                 transparent=self._transparent_line(),
                 socks=[each.address for each in self._local.socks],
+                real=self._transparent is not None and self._transparent.is_real,
             )
         )
 

@@ -39,9 +39,13 @@ def client_status(
     log_path: str | None,
     transparent: TransparentLine | None = None,
     socks: Sequence[str] = (),
+    real: bool = False,
 ) -> ClientStatus:
-    """The whole document; servers worst first, else in the order of the file."""
-    lines = [tunnel_line(server, known[server.name], forwards.get(server.name, ())) for server in config.servers]
+    """The whole document; servers worst first, else in the order of the file. ``real``: transparent mode under real
+    addresses, where no fake one leads anywhere."""
+    lines = [
+        tunnel_line(server, known[server.name], forwards.get(server.name, ()), real=real) for server in config.servers
+    ]
     lines.sort(key=lambda line: STATES.index(line.state))
     up = sum(line.pool_up > 0 for line in lines)
     degraded = phase == "up" and any(line.state != "up" for line in lines)
@@ -61,8 +65,10 @@ def client_status(
     )
 
 
-def tunnel_line(server: ServerEntry, known: Known, forwards: Sequence[ForwardLine]) -> TunnelLine:
-    """One server."""
+def tunnel_line(
+    server: ServerEntry, known: Known, forwards: Sequence[ForwardLine], *, real: bool = False
+) -> TunnelLine:
+    """One server. ``real``: as of ``client_status``."""
     state, beat = known.state, known.beat
     # What a worker that is gone said of its tunnels is history.
     alive = state is not None and known.facts.state in ("up", "starting")
@@ -77,7 +83,7 @@ def tunnel_line(server: ServerEntry, known: Known, forwards: Sequence[ForwardLin
         message=told.message if gone is None else f"its worker ended: {gone}",
         hint=told.hint if gone is None else "see the log",
         next_attempt_at=told.next_attempt_at,
-        fake_ip=str(server.virtual_ip),
+        fake_ip=None if real else str(server.virtual_ip),
         pool_up=told.up,
         pool_size=told.size,
         round_trip_ms=None if told.round_trip is None else round(told.round_trip * 1_000, 3),

@@ -75,6 +75,11 @@ class Transparent:
         return self._plan.settings
 
     @property
+    def is_real(self) -> bool:
+        """Under the servers' real addresses, not under fake ones."""
+        return self._plan.mark is not None
+
+    @property
     def is_up(self) -> bool:
         """The device is there."""
         return self._device is not None

@@ -89,6 +89,9 @@ def test_transparent_mode() -> None:
     assert text(client_lines(status(transparent=off)))[2] == "transparent mode: off (it needs root)"
     on = TransparentLine(state="up", device="hyperion0", address="10.99.0.1/24")
     assert text(client_lines(status(transparent=on)))[2] == "tun device hyperion0 at 10.99.0.1/24"
+    assert text(client_lines(status(UP, transparent=on)))[2] == "tun device hyperion0 at 10.99.0.1/24"
+    real = text(client_lines(status(DOWN, transparent=on)))
+    assert real[2] == "tun device hyperion0 at 10.99.0.1/24, under the servers' real addresses"
 
 
 def test_socks() -> None:

@@ -55,6 +55,13 @@ def test_states(facts: Facts, state: TunnelState | None, expected: str) -> None:
     assert tunnel_state(facts, state) == expected
 
 
+def test_under_real_addresses_no_fake_one_is_promised() -> None:
+    status = client_status(
+        config("web1"), {"web1": Known(FINE, UP, BEAT)}, {}, phase="up", started_at=1.0, log_path=None, real=True
+    )
+    assert [line.fake_ip for line in status.servers] == [None]
+
+
 def test_a_line_has_everything() -> None:
     forwards = [ForwardLine(local="127.0.0.1:2222", remote_port=22)]
     line = tunnel_line(entry("web1"), Known(FINE, UP, BEAT), forwards)

@@ -188,6 +188,8 @@ def test_a_refusal_in_tunds_own_words(scene: Scene, code: int, kind: type[Except
 def test_what_does_not_go_with_the_device_has_a_keeper(config: ClientConfig, tmp_path: Path) -> None:
     crew = FakeCrew()
     plan = real_plan(config, {"web1": ("192.0.2.1",), "Bad Name": ("192.0.2.2",)}, apply=True)
+    assert Transparent(plan).is_real
+    assert not Transparent(fake_plan(config)).is_real
     Transparent(plan, tmp_path / "hosts").start(cast("Crew", crew))
     assert [spec.name for spec in crew.specs] == ["tund", "rules", "hosts"]
     assert crew.specs[1].config == plan.rule
