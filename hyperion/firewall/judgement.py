@@ -16,6 +16,8 @@ from hyperion.firewall.walk import Passage, Step, Table, statements
 #: Where what is for this host passes.
 _HOOKS = frozenset({"ingress", "prerouting", "input"})
 _FILLS = frozenset({"add", "update"})
+#: Fields of a header that a packet is no other one by. (TCP's options are no fields.)
+_OF_NO_MATTER = frozenset({"dscp", "ecn", "ttl", "hoplimit", "flowlabel"})
 
 
 class Judgement:
@@ -80,9 +82,10 @@ class Judgement:
 
     @property
     def _dropping(self) -> list[str]:
-        """Chains that drop what comes in, unless a rule says otherwise."""
-        wanted = ("input", "drop")
-        return [str(chain["name"]) for chain in self._chains if (chain.get("hook"), chain.get("policy")) == wanted]
+        """Chains that drop what comes in, unless a rule says otherwise. One for NAT sees tracked packets only."""
+        wanted = ("filter", "input", "drop")
+        found = [(str(chain["name"]), tuple(map(chain.get, ("type", "hook", "policy")))) for chain in self._chains]
+        return [name for name, of_kind in found if of_kind == wanted]
 
     def _passage(self, chain: str, name: str) -> Passage:
         return self._table.passage(chain, self._guests[name])
@@ -144,14 +147,22 @@ class Judgement:
                 if kind == "set" and value.get("op") in _FILLS and str(value.get("set"))[1:] in self._guests:
                     yield f"a rule lets a packet put its sender into set {str(value['set'])[1:]}: {_name(rule)}"
                 if kind == "mangle" and _is_rewriting(value):
-                    yield f"a rule rewrites where a packet goes to or comes from: {_name(rule)}"
+                    yield _rewrites(rule)
+        for chain in self._chains:
+            steps = self._table.passage(str(chain["name"]), self._stranger).takes if chain["hook"] == "input" else ()
+            # Elsewhere nobody has been judged yet, or by another sender than he came with.
+            yield from (_rewrites(step.rule) for step in steps if step.verb == "snat")
 
 
 def _is_rewriting(mangle: Json) -> bool:
     """Whether the packet has another port or address behind this, so that no condition says anything of it."""
     key = mangle.get("key")
     payload = part(key, "payload") if isinstance(key, dict) else {}
-    return bool(payload) and payload.get("field") in ("dport", "saddr", "daddr", None)
+    return bool(payload) and payload.get("field") not in _OF_NO_MATTER
+
+
+def _rewrites(rule: Json) -> str:
+    return f"a rule rewrites where a packet goes to or comes from: {_name(rule)}"
 
 
 def _each(found: Iterable[str]) -> list[str]:

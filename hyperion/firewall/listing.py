@@ -36,7 +36,10 @@ class Listing:
             raise FirewallError("nft's answer is not JSON as it should be") from None
         self._sets: dict[str, Json] = {item["set"]["name"]: item["set"] for item in objects if "set" in item}
         maps = [item["map"] for item in objects if "map" in item]
-        self._maps: dict[str, list[Any]] = {str(found["name"]): found.get("elem", []) for found in maps}
+        # What has a time is there today only, and nobody looks at it again.
+        self._maps: dict[str, list[Any]] = {
+            str(found["name"]): found.get("elem", []) for found in maps if not _changes_by_itself(found)
+        }
         self._chains: list[Json] = [item["chain"] for item in objects if "chain" in item]
         self._rules: list[Json] = [item["rule"] for item in objects if "rule" in item]
 
@@ -93,7 +96,7 @@ class Listing:
         return {
             name: found.get("elem", [])
             for name, found in self._sets.items()
-            if name not in filled and not {"timeout", "dynamic"} & set(found.get("flags", ()))
+            if name not in filled and not _changes_by_itself(found)
         }
 
     def _elements(self, rules: Ruleset) -> Iterable[Any]:
@@ -111,6 +114,10 @@ def split_handles(text: str) -> tuple[str, Handles]:
 def is_dormant(text: str) -> bool:
     """Whether the table is switched off: its rules are there and do nothing. nft 1.0.6 says so in text only."""
     return _DORMANT.search(text) is not None
+
+
+def _changes_by_itself(found: Json) -> bool:
+    return not {"timeout", "dynamic"}.isdisjoint(found.get("flags", ()))
 
 
 def _is_timed_set(found: Json, kind: str) -> bool:

@@ -11,6 +11,9 @@ from typing import Any
 from hyperion.firewall.certain import anybody_meets, guest_meets, is_of_another_version
 from hyperion.firewall.narrow import Conditions, Json, names_port, names_source
 
+#: Answers that only packets of one version of IP get. Where a rule asks for that version as well, nft leaves it out.
+_ANSWERS = {"icmp": 4, "icmpv6": 6}
+
 
 class Meets(enum.Enum):
     """Whether a packet meets a condition."""
@@ -72,6 +75,15 @@ class Packet:
             return Why.PORT if names_port(value) == self.port else Why.NOTHING
         is_end = kind == "set" and (value.get("op"), value.get("set")) == ("delete", self.guest_of)
         return Why.USED_UP if is_end else Why.NOTHING
+
+    def is_answered(self, reject: Any) -> Meets:
+        """Whether a rule that rejects does that to this packet."""
+        version = _ANSWERS.get(str(reject.get("type"))) if isinstance(reject, dict) else None
+        if version is None:
+            return Meets.SURELY
+        if self.guest_of is None:
+            return Meets.MAYBE
+        return Meets.SURELY if version == self._version else Meets.NEVER
 
     def chosen(self, key: Json, values: Sequence[Any]) -> Meets:
         """Whether a verdict map that looks at ``key`` has one of ``values`` for it."""

@@ -106,7 +106,9 @@ class Table:
                     yield _Outcome(verb, target, why, surely and chosen)
                 surely = False
             elif kind in _LAST:
-                yield _Outcome(kind, _target(value), why, surely)
+                meets = packet.is_answered(value) if kind == "reject" else Meets.SURELY
+                if meets is not Meets.NEVER:
+                    yield _Outcome(kind, _target(value), why, surely and meets is Meets.SURELY)
                 return
             elif kind not in _PASSES:
                 surely = False

@@ -1,6 +1,7 @@
 """Tables that an operator made or changed: which are adopted, and that what is said of them is so in the kernel."""
 
 import random
+import time
 from collections.abc import Iterator, Sequence
 
 import pytest
@@ -147,6 +148,55 @@ def test_a_gate_that_stands_open_is_not_adopted(
     backend.load("flush set inet hyperion admitted")  # whoever put himself in
     assert Firewall(backend, RULES).ensure() is Outcome.ADOPTED
     assert not gets_in(network.attacker, network.server.ipv4)
+
+
+#: The rule that everybody else ends at.
+ELSE = 'counter drop comment "everything else, in silence"'
+
+
+@pytest.mark.parametrize(
+    ("more", "changes", "complaint"),
+    [
+        # nft leaves the condition out where the answer says the same.
+        ("", {ELSE: "meta nfproto ipv6 reject with icmpv6 admin-prohibited\naccept"}, "accepts everything"),
+        (
+            (
+                "map brief {\ntype inet_service : verdict\nflags timeout\n"
+                f"elements = {{ {TUNNEL_PORT} timeout 1s : drop }}\n}}"
+            ),
+            {ELSE: "tcp dport vmap @brief\naccept"},
+            "to everybody",
+        ),
+        # Such a chain sees nobody who is not tracked.
+        (
+            (
+                f"chain early {{\ntype filter hook prerouting priority raw\ntcp dport {TUNNEL_PORT} notrack\n}}\n"
+                f"chain out {{\ntype filter hook output priority raw\ntcp sport {TUNNEL_PORT} notrack\n}}"
+            ),
+            {"type filter hook input priority filter": "type nat hook input priority 100"},
+            "no chain drops",
+        ),
+        (
+            "chain other {\ntype nat hook input priority 100\nsnat ip to 192.0.2.9\n}",
+            {"priority filter": "priority 200", ELSE: "ip saddr 192.0.2.9 accept"},
+            "rewrites",
+        ),
+    ],
+    ids=["reject", "time", "nat", "snat"],
+)
+def test_a_gate_that_only_looks_shut_is_not_adopted(
+    network: Topology, backend: Inside, more: str, changes: dict[str, str], complaint: str
+) -> None:
+    text = ruleset_text(RULES)
+    for what, instead in changes.items():
+        assert what in text
+        text = text.replace(what, instead)
+    backend.load(f"table inet hyperion {{\n{more}\n}}\n{text}")
+    with pytest.raises(TableWrongError, match=complaint):
+        Firewall(backend, RULES).ensure()
+    deadline = time.monotonic() + 10
+    while not gets_in(network.attacker, network.server.ipv4):
+        assert time.monotonic() < deadline, "the test shows nothing"
 
 
 def test_a_rule_that_rewrites_ports_opens_the_gate_by_another_one(network: Topology, backend: Inside) -> None:

@@ -87,7 +87,6 @@ ip saddr @admitted accept
 tcp dport 22 jump own
 ip saddr 198.51.100.7 goto own
 update @seen { ip saddr }
-tcp dport TUNNEL counter drop
 meta nfproto ipv6 reject
 """
 HOLES = """

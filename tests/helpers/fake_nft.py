@@ -107,7 +107,7 @@ def objects(rules: Ruleset) -> list[dict[str, Any]]:
     sets = ((rules.set, "ipv4_addr"), (rules.set6, "ipv6_addr"))
     return [
         *({"set": {"name": name, "type": kind, "flags": ["timeout"]}} for name, kind in sets),
-        {"chain": {"name": "input", "hook": "input", "policy": "drop"}},
+        {"chain": {"name": "input", "type": "filter", "hook": "input", "policy": "drop"}},
         *(opening_rule(rules, name) for name, _ in sets),
     ]
 

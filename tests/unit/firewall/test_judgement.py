@@ -49,7 +49,7 @@ def judged(
 
 
 def chain(name: str, hook: str, *rules: list[Json], policy: str = "accept") -> Json:
-    return {"name": name, "hook": hook, "policy": policy, "rules": rules}
+    return {"name": name, "type": "filter", "hook": hook, "policy": policy, "rules": rules}
 
 
 @pytest.mark.parametrize("rules", [RULES, ONE_SHOT])
@@ -163,6 +163,7 @@ def test_who_admits_himself(where: str, op: str) -> None:
         (SOURCE, True),
         ({"payload": {"base": "th", "offset": 16, "len": 16}}, True),
         ({"payload": {"protocol": "ip", "field": "dscp"}}, False),
+        ({"payload": {"protocol": "ip", "field": "protocol"}}, True),
         ({"tcp option": {"name": "maxseg", "field": "size"}}, False),
         ({"meta": {"key": "mark"}}, False),
         ("x", False),
@@ -171,6 +172,20 @@ def test_who_admits_himself(where: str, op: str) -> None:
 def test_who_becomes_somebody_else(key: Any, is_hole: bool) -> None:
     holes = judged([match(PORT, 22), {"mangle": {"key": key, "value": 8443}}, ACCEPT]).holes()
     assert holes == (["a rule rewrites where a packet goes to or comes from: chain input, handle 0"] if is_hole else [])
+
+
+@pytest.mark.parametrize(("hook", "is_hole"), [("input", True), ("prerouting", False)])
+def test_who_comes_by_another_sender(hook: str, is_hole: bool) -> None:
+    other = chain("other", hook, [{"snat": {"addr": "192.0.2.9"}}]) | {"type": "nat"}
+    told = "a rule rewrites where a packet goes to or comes from: chain other, handle there"
+    assert judged(chains=(other,)).holes() == ([told] if is_hole else [])
+
+
+def test_a_chain_for_nat_is_no_gate() -> None:
+    gate = objects(RULES)
+    chains = [item["chain"] | {"type": "nat"} for item in gate if "chain" in item]
+    judgement = Judgement(RULES, chains, [item["rule"] for item in gate if "rule" in item], {}, {})
+    assert judgement.faults() == ["no chain drops what comes in"]
 
 
 def test_a_grant_that_is_not_used_up() -> None:

@@ -123,9 +123,19 @@ def test_named_maps_count_as_what_is_in_them() -> None:
         assert listing(found).complaints(RULES) == expected
 
 
+def test_of_a_map_whose_elements_have_a_time_nothing_is_known() -> None:
+    """What shuts strangers out today is not there tomorrow."""
+    shut = {"vmap": {"key": at(0)["match"]["left"], "data": "@verdicts"}}
+    verdicts = {"name": "verdicts", "map": "verdict", "elem": [[8443, {"drop": None}]]}
+    for flags, expected in (([], []), (["timeout"], [*OPEN_TO_ALL, "a rule accepts everything: chain input"])):
+        rules = [{"rule": {"chain": "input", "expr": [one]}} for one in (shut, ACCEPT)]
+        found = [*objects(RULES), *rules, {"map": verdicts | {"flags": flags}}]
+        assert listing(found).complaints(RULES) == expected
+
+
 def test_of_several_chains_one_that_drops_is_enough() -> None:
     def chain(name: str, policy: str) -> dict[str, Any]:
-        return {"chain": {"name": name, "hook": "input", "policy": policy}}
+        return {"chain": {"name": name, "type": "filter", "hook": "input", "policy": policy}}
 
     accepts = {"rule": {"chain": "early", "expr": [ACCEPT]}}
     for early in ("accept", "drop"):

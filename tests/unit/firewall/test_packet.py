@@ -70,3 +70,14 @@ def test_reasons() -> None:
     assert GUEST.why("set", {"op": "delete", "set": "@admitted"}) is Why.USED_UP
     assert GUEST.why("set", {"op": "delete", "set": "@admitted6"}) is Why.NOTHING
     assert GUEST.why("accept", None) is Why.NOTHING
+
+
+def test_an_answer_of_one_version_of_ip_is_for_that_one() -> None:
+    """Although the rule says nothing more."""
+    answers = [{"type": "icmp", "expr": "port-unreachable"}, {"type": "icmpv6"}, {"type": "icmpx"}, None]
+    found = [[packet.is_answered(answer) for answer in answers] for packet in (STRANGER, GUEST, GUEST6)]
+    assert found == [
+        [MAYBE, MAYBE, SURELY, SURELY],
+        [SURELY, NEVER, SURELY, SURELY],
+        [NEVER, SURELY, SURELY, SURELY],
+    ]

@@ -134,6 +134,7 @@ def test_however_many_ways_lead_to_a_rule_it_is_told_once() -> None:
         ([[named("admitted"), DROP], [ACCEPT]], [1]),
         ([[{"match": {"op": "!=", "left": SOURCE, "right": "192.0.2.1"}}, DROP], [ACCEPT]], [1]),
         ([[{"limit": {"rate": 5}}, DROP], [ACCEPT]], [1]),
+        ([[{"reject": {"type": "icmpv6", "expr": "port-unreachable"}}], [ACCEPT]], [1]),
         ([[{"xt": None}, DROP], [ACCEPT]], [0, 1]),
         ([["continue"], [ACCEPT]], [1]),
         ([[{"jump": {"target": "empty"}}], [ACCEPT]], [1]),
@@ -166,6 +167,12 @@ def test_the_rule_that_the_way_ends_at_is_named() -> None:
     assert end([JUMP], [DROP], more=[DROP]) == "more"
     assert end([JUMP], [DROP], more=[at(22), DROP]) == 1
     assert end([GOTO], [DROP]) == 0
+
+
+def test_an_answer_in_another_version_of_ip_ends_no_way() -> None:
+    found = passage([{"reject": {"type": "icmpv6"}}], packet=GUEST)
+    assert (found.shuts, found.falls) == ([], True)
+    assert passage([{"reject": {"type": "icmp"}}], packet=GUEST).falls is False
 
 
 def test_why_somebody_is_let_in() -> None:

@@ -239,7 +239,7 @@ def test_a_gate_that_is_there_counts_for_more(nft: FakeNft, successor: Firewall)
 
 
 def test_nothing_is_put_back_in_the_place_of_a_strangers_table(nft: FakeNft, successor: Firewall) -> None:
-    nft.table, nft.objects = "x", [{"chain": {"name": "input", "hook": "input", "policy": "accept"}}]
+    nft.table, nft.objects = "x", [{"chain": {"name": "input", "type": "filter", "hook": "input", "policy": "accept"}}]
     with pytest.raises(TableWrongError, match="somebody else"):
         successor.ensure()
     assert nft.loads == []
@@ -290,7 +290,7 @@ def test_a_judge_changes_and_adopts_nothing(nft: FakeNft) -> None:
 
 def test_a_strangers_table_is_never_replaced(nft: FakeNft) -> None:
     nft.table = "x"
-    nft.objects = [{"chain": {"name": "input", "hook": "input", "policy": "accept"}}]
+    nft.objects = [{"chain": {"name": "input", "type": "filter", "hook": "input", "policy": "accept"}}]
     with pytest.raises(TableWrongError, match="somebody else"):
         Firewall(nft, RULES).ensure()
     assert nft.loads == []
