@@ -54,7 +54,7 @@ def run_remove_firewall(flags: GateFlags, *, dry_run: bool, as_json: bool) -> in
     with RecordFile(trial_directory()).locked():
         there = _is_there(nft, table, set_name)
         if there or running is not None:
-            asyncio.run(_remove(nft, witness, table, there=there))
+            there = asyncio.run(_remove(nft, witness, table, set_name))
     _tell(table, removed=there, server_runs=running is not None, as_json=as_json)
     return 0
 
@@ -68,12 +68,14 @@ def _is_there(nft: NftProgram, table: str, set_name: str) -> bool:
     return True
 
 
-async def _remove(nft: NftProgram, witness: ServerWitness, table: str, *, there: bool) -> None:
-    """Also where it is not ``there``: a server whose knockd is away would put it back soon."""
+async def _remove(nft: NftProgram, witness: ServerWitness, table: str, set_name: str) -> bool:
+    """Also where there is none: a server whose knockd is away would put it back soon. Whether there was one."""
     try:
         refusal = await witness.hold(HOLD_SECONDS, needs_gate=False)
         if refusal is not None:
             raise FirewallError(f"the running server cannot let go of its table: {refusal}", hint="stop it first")
+        # Only now: it may have been put back a moment ago.
+        there = _is_there(nft, table, set_name)
         if there:
             nft.load(remove_text(table))
     finally:
@@ -85,6 +87,7 @@ async def _remove(nft: NftProgram, witness: ServerWitness, table: str, *, there:
             f"somebody puts table inet {table} back",
             hint="a server with another configuration or user guards it: name it with -c, or stop it",
         )
+    return there
 
 
 def _tell(table: str, *, removed: bool, server_runs: bool, as_json: bool) -> None:

@@ -73,6 +73,18 @@ def test_a_server_hears_of_it_although_the_table_is_away_just_now(world: World) 
     assert world.nft.loads == []
 
 
+def test_a_table_that_was_put_back_just_before_the_server_let_go(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def hold(self: FakeWitness, seconds: float, *, needs_gate: bool) -> str | None:
+        if seconds:
+            world.nft.ours = OLD
+        return None
+
+    monkeypatch.setattr(FakeWitness, "hold", hold)
+    world.nft.ours, world.running = None, Running(world.home, 7)
+    assert world()[:2] == (0, "removed table inet hyperion: what other tables let in is open\n")
+    assert world.nft.ours is None
+
+
 def test_a_server_that_does_not_let_go(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(FakeWitness, "refusal", "knockd does not answer")
     code, _, err = world()
