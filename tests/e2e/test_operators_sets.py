@@ -33,7 +33,8 @@ def test_the_operators_sets_come_back_with_what_is_in_them(network: Topology, ba
         insert rule inet hyperion input tcp dport vmap @ports
         """
     )
-    firewall = Firewall(backend, RULES)
+    # On a busy machine a look at the sets takes long, and the next one may rest: not by this clock.
+    firewall = Firewall(backend, RULES, clock=lambda: 0.0)
     assert firewall.ensure() is Outcome.ADOPTED
     backend.load("add element inet hyperion trusted { 198.51.100.0/24, 203.0.113.1 timeout 1h }")
     assert firewall.ensure() is Outcome.KEPT
