@@ -40,7 +40,7 @@ def warn_of_the_end(running: Running, *, yes: bool) -> None:
     click.echo(f"warning: {THROUGH_THE_TUNNEL}", err=True)
     if yes:
         return
-    if not sys.stdin.isatty():
+    if sys.stdin is None or not sys.stdin.isatty():
         raise UsageError("nobody is there to be asked", hint="say --yes, or use: hyperion-server restart")
     if not click.confirm("Stop it?", err=True):
         raise RefusedError("nothing was stopped")

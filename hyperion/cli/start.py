@@ -5,6 +5,7 @@ Refuses to know what is served.
 """
 
 import os
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,12 +18,14 @@ from hyperion.config import Secrets
 from hyperion.errors import BadKeyError, HyperionError, InternalError, TemporaryError, UsageError, of_the_system
 from hyperion.events import SERVICE_FAILED
 from hyperion.paths import Program, runtime_directory
-from hyperion.running import TITLES, Running, holder
+from hyperion.running import TITLES, Running, holder, terminate, wait_until_gone
 from hyperion.service_user import ServiceUser
 from hyperion.supervisor.desk import DeskPlace
 
 #: Longest line read from ``--passphrase-fd``, bytes.
 MAX_PASSPHRASE_BYTES = 4_096
+#: Seconds that the kernel may take to end a process that was killed.
+KILL_SECONDS = 5.0
 
 #: Becomes the same program without what it was started with (``launch.restart_without_secrets``), if there is need.
 Restart = Callable[[Secrets, Path], None]
@@ -61,7 +64,10 @@ class Start:
             restart(self.secrets, self.runtime)
 
     def make_room(self) -> None:
-        """Ends the program that this one replaces, if it does; at the latest when its streams had their time."""
+        """Ends the program that this one replaces, if it does; at the latest when its streams had their time.
+
+        One that hangs is killed: it was told to end, and would do so as soon as it woke, with nobody behind it.
+        """
         order = None if self._launch is None else self._launch.order
         if order is None or order.replaces is None:
             return
@@ -69,10 +75,16 @@ class Start:
         if (pid := holder(directory)) is None:  # it has ended by itself
             return
         old = Running(directory, pid or None)
-        try:
-            stop(old, LABELS["server"], now=order.at_once)
-        except TemporaryError:
-            stop(old, LABELS["server"], now=True)
+        for now in (order.at_once, True):
+            try:
+                stop(old, LABELS["server"], now=now)
+            except TemporaryError:
+                continue
+            return
+        if not terminate(directory, signal.SIGKILL) or not wait_until_gone(directory, KILL_SECONDS):
+            raise TemporaryError(
+                f"hyperion-server (pid {old.pid}) cannot be ended", hint="end it, then: hyperion-server up"
+            )
 
     def ready(self, listen: Sequence[str], user: ServiceUser | None = None) -> None:
         """It serves, as ``user`` if root started it."""

@@ -49,6 +49,22 @@ def listen_shared(endpoint: Endpoint, count: int, *, spread: bool = SPREADS, dea
     return sockets
 
 
+def require_free(endpoint: Endpoint, held: int) -> None:
+    """Raises the ``HyperionError`` of ``listen_shared`` that a successor would meet here.
+
+    As far as it can be told while its forerunner still listens on port ``held``.
+    """
+    try:
+        _bind(endpoint, shared=False).close()
+    except HyperionError as error:
+        if (
+            endpoint.port != held
+            or not isinstance(error.__cause__, OSError)
+            or error.__cause__.errno != errno.EADDRINUSE
+        ):
+            raise
+
+
 def listen(endpoint: Endpoint, look_up: LookUp = resolve) -> socket.socket:
     """One listening socket of its own. ``look_up`` tells the address. Raises ``HyperionError``."""
     return _listen(endpoint, shared=False, look_up=look_up)

@@ -318,3 +318,18 @@ def test_a_restart_with_a_fault_stops_nothing(made: Home) -> None:
     made.server_file.write_text(made.server_file.read_text().replace("listen", "lisen"))
     assert made.run("server", "restart").returncode == 78
     assert made.pid("server") == old
+
+
+@pytest.mark.parametrize(("address", "told"), [("127.0.0.1", "in use"), ("192.0.2.1", "no such address")])
+def test_a_restart_that_could_not_listen_stops_nothing(made: Home, address: str, told: str) -> None:
+    """Behind a gate nobody would get in any more."""
+    assert made.run("server", "up", "--workers", "1").returncode == 0
+    old = made.pid("server")
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        taken = f"{address}:{other.getsockname()[1]}"
+        made.server_file.write_text(made.server_file.read_text().replace(f"127.0.0.1:{made.port}", taken))
+        restart = made.run("server", "restart")
+    assert (restart.returncode, restart.stdout) == (73, "")
+    assert told in restart.stderr
+    assert made.pid("server") == old
+    assert made.run("server", "status").returncode == 0

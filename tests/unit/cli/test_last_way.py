@@ -66,6 +66,14 @@ def test_a_login_through_the_tunnel_is_asked(arrange: Arrange, capsys: pytest.Ca
     assert THROUGH_THE_TUNNEL in capsys.readouterr().err
 
 
+def test_without_standard_input_nobody_is_there(arrange: Arrange, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As with ``<&-``: Python has no such file then."""
+    arrange(GateLine(state="ok"), INSIDE)
+    monkeypatch.setattr("sys.stdin", None)
+    with pytest.raises(UsageError):
+        warn_of_the_end(RUNNING, yes=False)
+
+
 def test_a_server_that_does_not_answer_may_be_stopped(arrange: Arrange, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
         raise NotRunningError("nobody answers")

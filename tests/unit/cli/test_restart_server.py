@@ -1,3 +1,4 @@
+import socket
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -8,12 +9,14 @@ from hyperion.cli import restart_server as module
 from hyperion.cli.launch import Launched
 from hyperion.cli.restart_server import run_restart_server
 from hyperion.cli.up import UpOptions
-from hyperion.errors import BadKeyError
+from hyperion.errors import BadKeyError, CannotCreateError, ConfigError
+from hyperion.proto.operator import ServerAnswer, ServerStatus
 from hyperion.running import Running
 from tests.helpers.config_files import server_text
 from tests.unit.cli.test_last_way import INSIDE, OUTSIDE
 
 OPTIONS = UpOptions(program="server", config_file=None)
+RUNNING = Running(Path("/run/x"), 17)
 
 
 @pytest.fixture
@@ -28,7 +31,7 @@ def started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, A
         return Launched(18, ["127.0.0.1:8443"]), Path("/l")
 
     monkeypatch.setattr(module, "start_daemon", start)
-    monkeypatch.setattr(module, "find", lambda *_: Running(Path("/run/x"), 17))
+    monkeypatch.setattr(module, "find", lambda *_: RUNNING)
     monkeypatch.setattr(module, "login_connection", lambda _: OUTSIDE)
     return calls
 
@@ -78,7 +81,9 @@ def test_dry_run(started: list[dict[str, Any]], capsys: pytest.CaptureFixture[st
     assert started == []
 
 
-def test_a_unit_is_restarted_by_systemd(started: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_unit_is_restarted_by_systemd_if_it_would_start(
+    started: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     asked = []
 
     class Unit:
@@ -87,5 +92,45 @@ def test_a_unit_is_restarted_by_systemd(started: list[dict[str, Any]], monkeypat
             return 0
 
     monkeypatch.setattr(module, "responsible_unit", lambda _: Unit())
+    file = tmp_path / "server.toml"
+    monkeypatch.setattr(module, "system_config", lambda _: file)
+    only_the_unit_knows = '[key]\nsource = "env"\nenv_var = "NOBODY_HAS_IT"\n\n[identity]'
+    text = file.read_text()
+    good = text[: text.index("[key]")] + only_the_unit_knows + text.partition("[identity]")[2]
+    file.write_text(good)
     assert run_restart_server(OPTIONS, now=False) == 0
     assert (asked, started) == ([False], [])
+    # systemd would find the fault only behind the end of the old one.
+    file.write_text(good.replace("listen", "lisen"))
+    with pytest.raises(ConfigError):
+        run_restart_server(OPTIONS, now=False)
+    file.write_text(good.replace("127.0.0.1:8443", "192.0.2.1:8443"))
+    with pytest.raises(CannotCreateError):
+        run_restart_server(OPTIONS, now=False)
+    assert asked == [False]
+    # Nothing to lose, or another file than ours.
+    monkeypatch.setattr(module, "find", lambda *_: None)
+    assert run_restart_server(OPTIONS, now=False) == 0
+    monkeypatch.setattr(module, "find", lambda *_: RUNNING)
+    file.unlink()
+    assert run_restart_server(OPTIONS, now=False) == 0
+    assert asked == [False] * 3
+
+
+def test_the_port_of_the_old_one_is_free_for_its_successor(
+    started: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as held:
+        port = held.getsockname()[1]
+        file = tmp_path / "server.toml"
+        file.write_text(file.read_text().replace("127.0.0.1:8443", f"127.0.0.1:{port}"))
+        monkeypatch.setattr(module, "demand", lambda *_: listening("127.0.0.1:1"))
+        with pytest.raises(CannotCreateError, match="in use"):
+            run_restart_server(OPTIONS, now=False)
+        assert started == []
+        monkeypatch.setattr(module, "demand", lambda *_: listening(f"[::]:{port}"))
+        assert run_restart_server(OPTIONS, now=False) == 0
+
+
+def listening(address: str) -> ServerAnswer:
+    return ServerAnswer(ServerStatus(state="up", pid=17, listen=address))

@@ -1,6 +1,7 @@
 import errno
 import json
 import os
+import signal
 import socket
 from pathlib import Path
 
@@ -94,6 +95,38 @@ def test_one_that_replaces_another_ends_it_first(tmp_path: Path, monkeypatch: py
     start(tmp_path).make_room()
     # Whoever ordered it may be cut off by now: it does not wait for ever.
     assert asked == [(Running(tmp_path, 17), False), (Running(tmp_path, 17), True)]
+
+
+@pytest.mark.parametrize("dies", [True, False])
+def test_one_that_hangs_is_killed_by_its_successor(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, dies: bool
+) -> None:
+    """It was told to end, and would when it wakes: with nobody behind it."""
+
+    def stop(*_: object, **__: object) -> None:
+        raise TemporaryError("it still runs")
+
+    killed: list[tuple[Path, int]] = []
+
+    def terminate(directory: Path, number: int) -> bool:
+        killed.append((directory, number))
+        return True
+
+    monkeypatch.setattr(module, "stop", stop)
+    monkeypatch.setattr(module, "holder", lambda _: 17)
+    monkeypatch.setattr(module, "terminate", terminate)
+    monkeypatch.setattr(module, "wait_until_gone", lambda *_: dies)
+    nobody: dict[str, dict[str, str]] = {"variables": {}, "answers": {}}
+    ours, theirs = socket.socketpair()
+    with ours:
+        ours.sendall(frame(LaunchOrder(secrets=nobody, runtime="/run/x", replaces=str(tmp_path))))
+        successor = Start("server", Path("/c"), launch_fd=theirs.detach())
+    if dies:
+        successor.make_room()
+    else:
+        with pytest.raises(TemporaryError, match="cannot be ended"):
+            successor.make_room()
+    assert killed == [(tmp_path, signal.SIGKILL)]
 
 
 @pytest.mark.parametrize(

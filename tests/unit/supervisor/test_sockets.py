@@ -8,7 +8,7 @@ import pytest
 from hyperion.config import Endpoint
 from hyperion.errors import CannotCreateError, HyperionError, RefusedError
 from hyperion.supervisor import sockets
-from hyperion.supervisor.sockets import close_all, explain, listen, listen_shared, port_of
+from hyperion.supervisor.sockets import close_all, explain, listen, listen_shared, port_of, require_free
 
 
 def answered(address: tuple[str, int], listener: socket.socket) -> bool:
@@ -126,3 +126,14 @@ def test_nothing_stays_open_when_one_of_the_group_fails(monkeypatch: pytest.Monk
     with pytest.raises(CannotCreateError):
         listen_shared(Endpoint("127.0.0.1", 0), 4)
     assert [sock.fileno() for sock in made] == [-1, -1]
+
+
+def test_what_a_successor_could_listen_on() -> None:
+    with listen(Endpoint("127.0.0.1", 0)) as held:
+        taken = Endpoint("127.0.0.1", port_of(held))
+        require_free(taken, taken.port)
+        with pytest.raises(CannotCreateError, match="in use"):
+            require_free(taken, taken.port - 1)
+    require_free(taken, taken.port - 1)
+    with pytest.raises(CannotCreateError, match="no such address"):  # whoever holds the port
+        require_free(Endpoint("192.0.2.1", taken.port), taken.port)
