@@ -103,7 +103,6 @@ class TunnelConnection(asyncio.BufferedProtocol):
     def __init__(self, tunnel: Tunnel, session: Session) -> None:
         self.tunnel = tunnel
         tunnel.read_into(plain_buffer)
-        tunnel.mux.frames_at_once = FRAMES_A_TURN
         self.session = session
         self.loop = asyncio.get_running_loop()
         self.scheduler = Scheduler(tunnel.max_body, self.loop.call_soon)
@@ -225,6 +224,7 @@ class TunnelConnection(asyncio.BufferedProtocol):
         if self._error is not None:  # we said our last word
             return
         now = monotonic()
+        self.tunnel.mux.frames_left = FRAMES_A_TURN
         self.tunnel.receive_data(tunnel_buffer[:nbytes], now)
         self._handle_events()
         outlet = self._outlet
@@ -276,6 +276,7 @@ class TunnelConnection(asyncio.BufferedProtocol):
     def _go_on(self, outlet: Outlet) -> None:
         """The next turn of a read that held too many frames for one; nothing is read from the peer before its end."""
         if self._error is None:
+            self.tunnel.mux.frames_left = FRAMES_A_TURN
             self.tunnel.mux.receive_more(monotonic())
             self._handle_events()
         if self._error is None and self.tunnel.mux.has_more:

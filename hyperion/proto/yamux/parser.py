@@ -14,7 +14,7 @@ from hyperion.proto.yamux.frame import HEADER, HEADER_BYTES
 #: version, type, flags, stream id, length
 HeaderFields = tuple[int, int, int, int, int]
 
-#: More frames than are ever handed in at once.
+#: More frames than ever come.
 ALL_FRAMES = 1 << 62
 
 
@@ -27,9 +27,9 @@ class FrameParser(ABC):
         self._body_left = 0
         #: set by the subclass: everything that follows is discarded
         self._over = False
-        #: frames taken by one call of ``receive_data``; what follows is kept for ``receive_more``, which a driver calls
-        #: that sets this, and before more data is handed in
-        self.frames_at_once = ALL_FRAMES
+        #: frames that this turn may still take, from however many calls of ``receive_data``; what follows is kept for
+        #: ``receive_more``. A driver sets it at the beginning of each turn, or never.
+        self.frames_left = ALL_FRAMES
         self._rest = bytearray()
 
     @property
@@ -52,25 +52,27 @@ class FrameParser(ABC):
             return
         position = 0
         end = len(data)
-        frames = self.frames_at_once
+        frames = self.frames_left
         while not self._over and position < end:
             if self._body_left:
                 piece = data[position : position + self._body_left]
                 position += len(piece)
                 self._body_left -= len(piece)
                 self._on_body(piece)
+            elif frames <= 0 and not self._header:
+                self._rest += data[position:]
+                break
             elif self._header or end - position < HEADER_BYTES:
                 part = data[position : position + HEADER_BYTES - len(self._header)]
                 position += len(part)
                 self._header += part
                 if len(self._header) == HEADER_BYTES:
+                    frames -= 1
                     header, self._header = self._header, b""
                     self._on_frame(HEADER.unpack(header), now)
-            elif not frames:
-                self._rest += data[position:]
-                return
             else:
                 frames -= 1
                 fields = HEADER.unpack_from(data, position)
                 position += HEADER_BYTES
                 self._on_frame(fields, now)
+        self.frames_left = frames

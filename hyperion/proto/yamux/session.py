@@ -211,7 +211,7 @@ class YamuxSession(FrameParser):
             self.fail(error)
 
     def receive_more(self, now: float) -> None:
-        """Take what was left over, as ``receive_data``; see ``frames_at_once``. The peer said it when it came."""
+        """Take what was left over, as ``receive_data``; see ``frames_left``. The peer said it when it came."""
         rest, self._rest = self._rest, bytearray()
         try:
             self._parse(memoryview(rest), now)

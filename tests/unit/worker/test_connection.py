@@ -189,9 +189,10 @@ class Turns:
         self._handle.cancel()
 
 
+@pytest.mark.parametrize("in_one_record", [60_000, 500])
 @pytest.mark.parametrize("shared", [True, False])
 async def test_a_flood_of_tiny_frames_gives_others_their_turns(
-    monkeypatch: pytest.MonkeyPatch, *, shared: bool
+    monkeypatch: pytest.MonkeyPatch, *, shared: bool, in_one_record: int
 ) -> None:
     """One read holds 20,000 of them. What they say arrives whole and in order, and so does what follows."""
     if not shared:
@@ -204,9 +205,10 @@ async def test_a_flood_of_tiny_frames_gives_others_their_turns(
         (stream,) = ours.tunnel.mux.streams
         turns = Turns(rig)
         data = noise(60_000)
-        for value in data:
+        for number, value in enumerate(data, 1):
             ours.tunnel.mux.send_data(stream, bytes((value,)))
-        ours._write_out()
+            if number % in_one_record == 0:
+                ours._write_out()
         writer.write(b"last")
         assert await reader.readexactly(len(data) + 4) == data + b"last"
         turns.stop()

@@ -56,14 +56,31 @@ def test_any_cut(size: int) -> None:
 def test_so_many_frames_at_once_and_the_rest_later(size: int, frames: int) -> None:
     """Whatever comes meanwhile has its turn behind it."""
     parser = Recorder()
-    parser.frames_at_once = frames
     for at in range(0, len(WIRE), size):
         before = len(parser.frames)
+        parser.frames_left = frames
         parser.feed(WIRE[at : at + size])
-        assert len(parser.frames) - before <= frames + 1  # one whose header had come in part is not counted
+        assert len(parser.frames) - before <= frames
         if at % 2:
+            parser.frames_left = frames
             parser.feed_more()
     while parser.has_more:
+        parser.frames_left = frames
+        parser.feed_more()
+    assert parser.frames == FRAMES
+    assert b"".join(parser.bodies) == bytes(range(30))
+
+
+@pytest.mark.parametrize("size", range(1, len(WIRE) + 1))
+def test_a_turn_is_one_however_its_bytes_are_cut(size: int) -> None:
+    """A peer may put them into as many records as it likes."""
+    parser = Recorder()
+    parser.frames_left = 2
+    for at in range(0, len(WIRE), size):
+        parser.feed(WIRE[at : at + size])
+    assert len(parser.frames) == 2
+    while parser.has_more:
+        parser.frames_left = 1
         parser.feed_more()
     assert parser.frames == FRAMES
     assert b"".join(parser.bodies) == bytes(range(30))
@@ -71,9 +88,10 @@ def test_so_many_frames_at_once_and_the_rest_later(size: int, frames: int) -> No
 
 def test_nothing_is_left_over_of_what_is_over() -> None:
     parser = Recorder()
-    parser.frames_at_once = 1
+    parser.frames_left = 1
     parser.feed(encode_header(FrameType.PING, 1, 0, 7) + encode_header(FrameType.GO_AWAY, 0, 0, 0) + WIRE)
     assert parser.has_more
+    parser.frames_left = 1
     parser.feed_more()
     parser.feed(WIRE)
     assert not parser.has_more

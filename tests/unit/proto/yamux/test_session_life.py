@@ -63,11 +63,12 @@ def test_what_is_left_over_of_a_turn_was_said_when_it_came() -> None:
     sessions = []
     for turn, frames in ((0.0, 40), (0.05, 4)):
         server = new(max_hasty_resets=10)
-        server.frames_at_once = frames
+        server.frames_left = frames
         server.receive_data(wire, NOW)
         now = NOW
         while server.has_more:
             now += turn
+            server.frames_left = frames
             server.receive_more(now)
         sessions.append([type(event) for event in events(server)])
         assert sessions[-1][-1] is SessionFailed
