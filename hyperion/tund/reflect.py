@@ -50,9 +50,12 @@ MAX_HELD = 64
 #: A SYN with all options that fit has 120 bytes; what claims to be a longer one carries data and may come again.
 MAX_HELD_BYTES = 256
 
-#: SYNs that are remembered, to know one that is sent again: nobody answered it, though there is a listener, so this
-#: machine's own firewall may be in between. Of more within a second some are forgotten; one that is noticed is enough.
-MAX_OPENINGS = 256
+#: SYNs that are remembered, to know one that is sent again and again: nobody answered it, though there is a listener,
+#: so this machine's own firewall may be in between. Of more within two seconds some are forgotten; one that is noticed
+#: is enough.
+MAX_OPENINGS = 1_024
+#: The second of a kind is no sign: where this process stood still for a second, it was sent again all the same.
+UNANSWERED_AT = 3
 
 #: What is counted. Nothing else ever is, so the counters take the same room for ever.
 COUNTED = (
@@ -101,7 +104,7 @@ class Reflector:
         self._ipv4 = ipv4
         self._ipv6 = ipv6
         self._held: dict[tuple[str, int], bytes] = {}
-        self._openings: dict[tuple[bytes, bytes], None] = {}
+        self._openings: dict[tuple[bytes, bytes], int] = {}
 
     def reflect(self, frame: bytearray, size: int) -> int:
         """Turns the ``size`` bytes in ``frame`` round, in place; how many bytes to write back, or ``DROPPED``.
@@ -186,12 +189,11 @@ class Reflector:
         return reset(frame, size)
 
     def _note_opening(self, destination: bytes, ports_and_sequence: bytes) -> None:
-        """The same SYN for the second time counts as unanswered."""
+        """The same SYN for the third time counts as unanswered, and each further one."""
         opening = destination, ports_and_sequence
-        if opening in self._openings:
+        seen = self._openings[opening] = self._openings.get(opening, 0) + 1
+        if seen >= UNANSWERED_AT:
             self.counts["unanswered"] += 1
-            return
-        self._openings[opening] = None
         if len(self._openings) > MAX_OPENINGS:
             del self._openings[next(iter(self._openings))]
 

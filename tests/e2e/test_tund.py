@@ -3,7 +3,9 @@
 import contextlib
 import errno
 import hashlib
+import os
 import random
+import signal
 import socket
 import threading
 import time
@@ -319,6 +321,17 @@ def test_it_reports_and_is_idle(host: Host, tund: TundProcess) -> None:
     assert report.counts["write-failed"] == 0
 
 
+def test_a_tund_that_stood_still_is_no_firewall(host: Host, tund: TundProcess) -> None:
+    with serving(host, tund, 443) as listener:
+        os.kill(tund.pid, signal.SIGSTOP)
+        threading.Timer(1.3, os.kill, (tund.pid, signal.SIGCONT)).start()
+        with connect(host, SERVERS["web1"], 443):
+            served, _ = listener.accept()
+            served.close()
+        # The SYN that was sent again meanwhile, too.
+        assert tund.counts(lambda counts: counts["reflected"] >= 2)["unanswered"] == 0
+
+
 @pytest.mark.needs("nft")
 def test_a_firewall_of_this_machine_has_to_let_the_device_in(host: Host, tund: TundProcess) -> None:
     """One that lets in what belongs to connections, and loopback: what comes back from the device is neither."""
@@ -326,7 +339,8 @@ def test_a_firewall_of_this_machine_has_to_let_the_device_in(host: Host, tund: T
     host.run("nft", f"add table inet usual; add chain inet usual in {{ {rules} }}")
     with serving(host, tund, 443) as listener:
         with pytest.raises(TimeoutError):
-            connect(host, SERVERS["web1"], 443, timeout=1.5)  # a SYN is sent again after a second
+            # A SYN is sent again after a second, and again after two or three.
+            connect(host, SERVERS["web1"], 443, timeout=3.5)
         tund.counts(lambda counts: counts["unanswered"])
         host.run("nft", f'add rule inet usual in iifname "{DEVICE}" accept')
         with connect(host, SERVERS["web1"], 443) as sock:

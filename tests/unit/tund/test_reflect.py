@@ -276,13 +276,14 @@ def test_who_has_a_dead_workers_port_now_does_not_speak_for_it(version: int) -> 
 
 
 @both
-def test_a_syn_that_comes_again_was_not_answered(version: int) -> None:
+def test_a_syn_that_comes_a_third_time_was_not_answered(version: int) -> None:
+    """The second may have waited beside the first, for a tund or a worker that stood still for a second."""
     own, server, _ = ADDRESSES[version]
     reflector, _ = make()
-    for sequence, unanswered in ((1_000, 0), (2_000, 0), (1_000, 1), (1_000, 2)):
+    for sequence, unanswered in ((1_000, 0), (2_000, 0), (1_000, 0), (1_000, 1), (2_000, 1), (1_000, 2)):
         assert turned(reflector, tcp(own, server, 51_000, 22, flags=SYN, sequence=sequence)).right
         assert reflector.counts["unanswered"] == unanswered
-    for _ in range(2):  # neither opens anything
+    for _ in range(3):  # neither opens anything
         turned(reflector, tcp(own, server, 51_000, 22, flags=ACK, sequence=1_000))
         turned(reflector, tcp(own, server, 40_022, 51_000, flags=SYN | ACK, sequence=1_000))
     assert reflector.counts["unanswered"] == 2
@@ -294,6 +295,7 @@ def test_only_so_many_syns_are_remembered(version: int) -> None:
     reflector, _ = make()
     for port in range(50_000, 50_000 + 2 * MAX_OPENINGS):
         turned(reflector, tcp(own, server, port, 22, flags=SYN))
-    turned(reflector, tcp(own, server, 50_000, 22, flags=SYN))
+    for _ in range(2):
+        turned(reflector, tcp(own, server, 50_000, 22, flags=SYN))
     assert reflector.counts["unanswered"] == 0
     assert len(reflector._openings) == MAX_OPENINGS
