@@ -54,8 +54,10 @@ class TundConfig(Message, frozen=True, tag="tund-config"):
 class TargetState(Message, frozen=True, tag="target-state"):
     """All there is to know of one server; replaces what was known.
 
-    ``addresses`` in text. ``up``: its tunnel stands. ``listeners``: remote port and the port on which its worker
-    listens for that. ``closed``: no other port is allowed; else ``WantListener`` may ask for more.
+    ``addresses`` in text. ``up``: its tunnel stands, and new connections are welcome. ``listeners``: remote port and
+    the port on which its worker listens for that; of several for one remote port the last, and the others are of
+    workers that drain, whose answers still count. ``closed``: no other port is allowed; else ``WantListener`` may ask
+    for more.
     """
 
     name: str

@@ -43,7 +43,7 @@ _REFUSALS: dict[int, type[HyperionError]] = {
 }
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Worker:
     """The worker of one server, as far as it matters here."""
 
@@ -65,6 +65,9 @@ class Transparent:
         self._crew: Crew | None = None
         self._device: DeviceUp | None = None
         self._workers: dict[str, _Worker] = {}
+        # Retired, but still with connections; and where servers were that a reload removed.
+        self._leaving: dict[str, list[_Worker]] = {}
+        self._former: dict[str, tuple[str, ...]] = {}
         self._fault: Fault | None = None
         self._warned = False  # of a firewall that is in the way
         self._is_ending = False
@@ -103,8 +106,9 @@ class Transparent:
 
     def employ(self, spec: Spec) -> Spec:
         """``spec`` of a worker that is about to be added: from now on it speaks for its server, and no other."""
-        worker = self._workers[spec.name] = _Worker()
         name = spec.name
+        self._part_with(name)
+        worker = self._workers[name] = _Worker()
         return replace(
             spec,
             heard=lambda message: self._heard_worker(name, worker, message),
@@ -120,9 +124,14 @@ class Transparent:
     def retarget(self, plan: Plan) -> None:
         """A reload: servers came, went, or have other addresses."""
         before, self._addresses = self._addresses, plan.addresses
-        for name in before.keys() - self._addresses.keys():
-            self._workers.pop(name, None)
-            self._tell_tund(ForgetTarget(name))
+        used = {address for addresses in plan.addresses.values() for address in addresses}
+        for name, addresses in {**before, **self._former}.items():
+            if name not in plan.addresses:
+                self._former[name] = tuple(address for address in addresses if address not in used)
+                self._part_with(name)
+                self._show_former(name)
+            else:
+                self._former.pop(name, None)
         for name in self._addresses:
             self._show(name)
         for keeper in self._keepers():
@@ -214,7 +223,29 @@ class Transparent:
         if addresses is not None:
             listeners = worker.listeners
             up = worker.up and not self._is_ending
-            self._tell_tund(TargetState(name, addresses, up, listeners.closed, listeners.ports))
+            # Of several for one port the last counts, and the others only answer. One that has no other would be led
+            # to, as long as new connections are welcome.
+            current = {remote for remote, _ in listeners.ports}
+            leaving = (pair for pair in self._ports_of_leaving(name) if not up or pair[0] in current)
+            self._tell_tund(TargetState(name, addresses, up, listeners.closed, (*leaving, *listeners.ports)))
+
+    def _show_former(self, name: str) -> None:
+        """A server that a reload removed is down; its connections go on until its worker has left."""
+        ports = self._ports_of_leaving(name)
+        if ports and self._former[name]:
+            self._tell_tund(TargetState(name, self._former[name], up=False, closed=True, listeners=ports))
+        else:
+            del self._former[name]
+            self._tell_tund(ForgetTarget(name))
+
+    def _part_with(self, name: str) -> None:
+        """Its worker drains: nobody new, but its connections stand, and are to hear of their end."""
+        worker = self._workers.pop(name, None)
+        if worker is not None and worker.listeners.ports:
+            self._leaving.setdefault(name, []).append(worker)
+
+    def _ports_of_leaving(self, name: str) -> tuple[tuple[int, int], ...]:
+        return tuple(pair for worker in self._leaving.get(name, ()) for pair in worker.listeners.ports)
 
     # --- workers
 
@@ -237,7 +268,12 @@ class Transparent:
 
     def _worker_ended(self, name: str, worker: _Worker) -> None:
         worker.up, worker.listeners = False, NOTHING
-        if self._workers.get(name) is worker:
+        was_leaving = worker in self._leaving.get(name, ())
+        if was_leaving:
+            self._leaving[name].remove(worker)
+        if name in self._former:
+            self._show_former(name)
+        elif was_leaving or self._workers.get(name) is worker:
             self._show(name)
 
     def _tell_workers(self, message: Message) -> None:

@@ -153,6 +153,27 @@ def test_a_reload_brings_servers_and_takes_them(pair: tuple[Transparent, int]) -
         wait_until_refused(FAKE["web2"], web)
 
 
+def test_the_connections_of_a_server_that_a_reload_removed(host: Host) -> None:
+    """They go on for as long as draining may take, and hear of their end then; nobody new gets in."""
+    with http() as web, Product() as product, contextlib.ExitStack() as stack:
+        running = start(host, product, {"web1": [web], "web2": [web]}, "--drain-timeout", "2")
+        running.wait_up()
+        wait_until_it_answers(FAKE["web2"], web)
+        busy, idle = (stack.enter_context(socket.create_connection((FAKE["web2"], web), timeout=10)) for _ in range(2))
+        running.servers["web2"].program.wait_events("stream-opened", 3)
+        text = product.client_file([running.servers["web1"].entry("web1")], name="next").read_text(encoding="utf-8")
+        running.config.write_text(text, encoding="utf-8")
+        running.client.send(signal.SIGHUP)
+        running.client.wait_events("config-reload")
+        with pytest.raises(OSError, match="No route to host"):
+            socket.create_connection((FAKE["web2"], web), timeout=5)
+        busy.sendall(b"GET /3 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        with busy.makefile("rb") as answer:
+            assert body(3) in answer.read()
+        with pytest.raises(ConnectionResetError):
+            idle.recv(1)
+
+
 def wait_until_refused(address: str, port: int) -> None:
     deadline = time.monotonic() + 10
     while time.monotonic() < deadline:

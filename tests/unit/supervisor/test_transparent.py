@@ -155,6 +155,56 @@ def test_one_that_leaves_does_not_speak_for_its_successor(scene: Scene) -> None:
     assert scene.say(scene.workers["web1"], Listeners(True, ((22, 2),))) == [state("web1", (22, 2), closed=True)]
 
 
+def test_the_connections_of_a_worker_that_is_replaced_hear_of_their_end(scene: Scene) -> None:
+    scene.say(scene.tund, MADE)
+    leaving = scene.workers["web1"]
+    scene.say(leaving, Listeners(True, ((22, 1), (80, 2))))
+    scene.workers["web1"] = scene.employ("web1")
+    assert scene.say(scene.workers["web1"], Listeners(True, ((22, 3),))) == [
+        state("web1", (22, 1), (80, 2), (22, 3), closed=True)
+    ]
+    # Nobody listens for 80 any more: nobody new is led to where somebody did.
+    assert scene.say(scene.workers["web1"], TunnelState(1, 2, None, None)) == [
+        state("web1", (22, 1), (22, 3), up=True, closed=True)
+    ]
+    assert scene.end(leaving) == [state("web1", (22, 3), up=True, closed=True)]
+
+
+def test_a_server_that_a_reload_removed_is_forgotten_when_its_worker_has_left(
+    scene: Scene, config: ClientConfig
+) -> None:
+    scene.say(scene.tund, MADE)
+    leaving = scene.workers["web1"]
+    scene.say(leaving, Listeners(True, ((22, 1),)))
+    scene.say(leaving, TunnelState(1, 2, None, None))
+    scene.transparent.retarget(fake_plan(replace(config, servers=config.servers[1:])))
+    assert scene.crew.news() == [state("web1", (22, 1), closed=True), state("db1")]
+    scene.transparent.retarget(fake_plan(replace(config, servers=config.servers[1:])))
+    assert scene.crew.news() == [state("web1", (22, 1), closed=True), state("db1")]
+    assert scene.end(leaving) == [("tund", ForgetTarget("web1"))]
+
+
+def test_a_server_that_comes_back_while_its_worker_leaves(scene: Scene, config: ClientConfig) -> None:
+    scene.say(scene.tund, MADE)
+    leaving = scene.workers["web1"]
+    scene.say(leaving, Listeners(True, ((22, 1),)))
+    scene.transparent.retarget(fake_plan(replace(config, servers=config.servers[1:])))
+    scene.employ("web1")
+    scene.crew.news()
+    scene.transparent.retarget(fake_plan(config))
+    assert scene.crew.news() == [state("web1", (22, 1)), state("db1")]
+    assert scene.end(leaving) == [state("web1")]
+
+
+def test_an_address_that_another_server_has_now_is_not_kept(scene: Scene, config: ClientConfig) -> None:
+    scene.say(scene.tund, MADE)
+    scene.say(scene.workers["web1"], Listeners(True, ((22, 1),)))
+    moved = replace(config.servers[1], virtual_ip=IPv4Address(ADDRESSES["web1"][0]))
+    scene.transparent.retarget(fake_plan(replace(config, servers=(moved,))))
+    assert scene.crew.news()[0] == ("tund", ForgetTarget("web1"))
+    assert scene.end(scene.workers["web1"]) == []
+
+
 def test_a_port_that_is_asked_for(scene: Scene) -> None:
     assert scene.say(scene.tund, WantListener("web1", 80)) == [("web1", WantPort(80))]
     assert scene.say(scene.tund, WantListener("nobody", 80)) == []
