@@ -14,11 +14,14 @@ from hyperion.config.secrets import Prompt
 from hyperion.errors import BadKeyError
 
 
-def terminal_prompt() -> Prompt | None:
-    """How to ask for a passphrase, or ``None`` without a terminal: a pipe must not be read as if it were a person."""
+def terminal_prompt(*, twice: bool = False) -> Prompt | None:
+    """How to ask for a passphrase, or ``None`` without a terminal: a pipe must not be read as if it were a person.
+
+    ``twice``: where a slip of the hand would lock its owner out.
+    """
     if sys.stdin is None or not sys.stdin.isatty():
         return None
-    return _ask
+    return _ask_twice if twice else _ask
 
 
 def controlling_terminal_prompt() -> Prompt | None:
@@ -35,6 +38,13 @@ def _ask(question: str) -> str:
         return getpass(question)
     except EOFError:
         raise BadKeyError("no passphrase was given") from None
+
+
+def _ask_twice(question: str) -> str:
+    answer = _ask(question)
+    if _ask("once more: ") != answer:
+        raise BadKeyError("the two passphrases differ", hint="nothing was changed: try again")
+    return answer
 
 
 def server_path(given: Path | None) -> Path:

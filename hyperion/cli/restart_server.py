@@ -50,7 +50,8 @@ def run_restart_server(options: UpOptions, *, now: bool) -> int:
         if running is not None:
             _refuse_what_the_unit_would(system_config("server"), running)
         return unit.restart(dry_run=options.dry_run)
-    path, secrets, config = read_all(options)
+    # Whoever comes through the tunnel would be locked out by a passphrase with a slip in it.
+    path, secrets, config = read_all(options, twice=running is not None)
     if running is not None:
         require_free(config.listen, _port_of(running, config.listen))
     if options.dry_run:

@@ -43,10 +43,13 @@ def run_up_server(options: UpOptions) -> int:
     return show_up(options, config, launched, log_path)
 
 
-def read_all(options: UpOptions) -> tuple[Path, Secrets, ServerConfig]:
-    """The configuration and its secrets. The daemon reads them again, but here somebody watches, and can be asked."""
+def read_all(options: UpOptions, *, twice: bool = False) -> tuple[Path, Secrets, ServerConfig]:
+    """The configuration and its secrets. The daemon reads them again, but here somebody watches, and can be asked.
+
+    ``twice``: as ``terminal_prompt``.
+    """
     path = server_path(options.config_file)
-    secrets = Secrets(terminal_prompt())
+    secrets = Secrets(terminal_prompt(twice=twice))
     if options.passphrase_fd is not None:
         secrets.give(read_passphrase(options.passphrase_fd))
     trust_user(options.user)

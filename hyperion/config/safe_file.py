@@ -177,10 +177,13 @@ def _predecessor(path: Path) -> os.stat_result | None:
         return None
     try:
         status = path.lstat()
-        keeper = path.parent.stat().st_uid
+        directory = path.parent.stat()
     except FileNotFoundError:
         return None
-    return status if stat.S_ISREG(status.st_mode) and keeper in (0, status.st_uid) else None
+    if not stat.S_ISREG(status.st_mode) or directory.st_uid not in (0, status.st_uid):
+        return None
+    # In root's /tmp anybody may have put it there, to be given what comes.
+    return None if directory.st_uid == 0 and directory.st_mode & stat.S_IWOTH else status
 
 
 def _beside(path: Path) -> Path:

@@ -31,6 +31,20 @@ def test_a_person_is_asked_without_echo(monkeypatch: pytest.MonkeyPatch) -> None
     assert prompt("passphrase: ") == "answer to passphrase: "
 
 
+@pytest.mark.parametrize(("second", "same"), [("correct horse", True), ("correct hores", False)])
+def test_a_slip_that_would_lock_out_is_noticed(monkeypatch: pytest.MonkeyPatch, second: str, *, same: bool) -> None:
+    answers = {"passphrase: ": "correct horse", "once more: ": second}
+    monkeypatch.setattr(sys, "stdin", Terminal())
+    monkeypatch.setattr(loading, "getpass", answers.__getitem__)
+    prompt = terminal_prompt(twice=True)
+    assert prompt is not None
+    if same:
+        assert prompt("passphrase: ") == "correct horse"
+    else:
+        with pytest.raises(BadKeyError, match="differ"):
+            prompt("passphrase: ")
+
+
 def test_end_of_file_instead_of_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     def hang_up(question: str) -> str:
         raise EOFError

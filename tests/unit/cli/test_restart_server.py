@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from hyperion.cli import restart_server as module
+from hyperion.cli import up_server
 from hyperion.cli.launch import Launched
 from hyperion.cli.restart_server import run_restart_server
 from hyperion.cli.up import UpOptions
@@ -73,6 +74,23 @@ def test_nothing_is_stopped_for_a_configuration_that_is_wrong(started: list[dict
     with pytest.raises(BadKeyError):
         run_restart_server(OPTIONS, now=False)
     assert started == []
+
+
+@pytest.mark.parametrize("runs", [True, False])
+def test_a_passphrase_is_asked_for_twice_where_one_serves(
+    started: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch, *, runs: bool
+) -> None:
+    asked = []
+    read = up_server.read_all
+
+    def read_all(options: UpOptions, *, twice: bool) -> tuple[Path, Any, Any]:
+        asked.append(twice)
+        return read(options, twice=twice)
+
+    monkeypatch.setattr(module, "read_all", read_all)
+    monkeypatch.setattr(module, "find", lambda *_: RUNNING if runs else None)
+    assert run_restart_server(OPTIONS, now=False) == 0
+    assert (asked, len(started)) == ([runs], 1)
 
 
 def test_dry_run(started: list[dict[str, Any]], capsys: pytest.CaptureFixture[str]) -> None:

@@ -219,6 +219,16 @@ def test_what_root_replaces_stays_its_owners(tmp_path: Path, keeper: int, owner:
 
 
 @pytest.mark.root
+def test_what_lies_where_anybody_writes_is_nobodys(tmp_path: Path) -> None:
+    """A file that somebody has put into /tmp, where root is about to write a secret."""
+    path = file(tmp_path, 0o600)
+    os.chown(path, 4711, 4711)
+    tmp_path.chmod(0o1777)
+    create(path, NEW, replace=True)
+    assert (path.read_bytes(), path.stat().st_uid, mode_of(path)) == (NEW, 0, 0o600)
+
+
+@pytest.mark.root
 def test_a_link_gives_nothing_away(tmp_path: Path) -> None:
     target = file(tmp_path, 0o600)
     os.chown(target, 4711, 4711)
