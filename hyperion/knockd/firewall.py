@@ -36,6 +36,10 @@ _HOLE_HINT = (
 )
 
 
+#: A table that somebody changes while it is judged is looked at again, so often in one go.
+ADOPT_TRIES = 3
+
+
 class TableMissingError(FirewallError):
     """There is no table. Loading one that drops everything is the operator's step."""
 
@@ -48,6 +52,12 @@ class TableWrongError(FirewallError):
 
     exit_code = 78
     reason = "table-wrong"
+
+
+class TableRestlessError(FirewallError):
+    """Somebody changes the table all the time: what was judged is not what is there."""
+
+    reason = "contested"
 
 
 class Outcome(enum.Enum):
@@ -213,10 +223,18 @@ class Firewall:
         return Outcome.RESTORED_DELETED if live is None else Outcome.RESTORED_EDITED
 
     def _adopt(self, live: str | None) -> None:
-        listing = self._gate_in(live)
-        assert live is not None  # else it has raised
+        """Text and JSON are two listings: one that changed in between would be put back without ever being judged."""
+        for _ in range(ADOPT_TRIES):
+            listing = self._gate_in(live)
+            assert live is not None  # else it has raised
+            elements = self._foreign.read(live)
+            before, live = live, self._look()[0]
+            if live == before:
+                break
+        else:
+            raise TableRestlessError(f"table inet {self._rules.table} is being changed")
         self.cautions = tuple(listing.cautions(self._rules))
-        self._foreign.remember(self._foreign.read(live))
+        self._foreign.remember(elements)
         self._reference, self._inherited = live, None
         self._remember(listing.grants(self._rules))
 

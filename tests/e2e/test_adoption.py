@@ -199,6 +199,24 @@ def test_a_gate_that_only_looks_shut_is_not_adopted(
         assert time.monotonic() < deadline, "the test shows nothing"
 
 
+def test_a_table_that_is_mended_while_it_is_judged(
+    network: Topology, backend: Inside, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between its listing for people, which is what would be put back, and the one that is judged."""
+    backend.load(ruleset_text(RULES) + "insert rule inet hyperion input accept\n")
+    todo, list_json = [ruleset_text(RULES)], backend.list_json
+
+    def meddle(*what: str) -> str:
+        while todo:
+            backend.load(todo.pop())
+        return list_json(*what)
+
+    monkeypatch.setattr(backend, "list_json", meddle)
+    firewall = Firewall(backend, RULES)
+    assert [firewall.ensure() for _ in range(2)] == [Outcome.ADOPTED, Outcome.KEPT]
+    assert not gets_in(network.attacker, network.server.ipv4)
+
+
 def test_a_rule_that_rewrites_ports_opens_the_gate_by_another_one(network: Topology, backend: Inside) -> None:
     backend.load(ruleset_text(RULES))
     backend.load(f"insert rule inet hyperion input tcp dport 9100 tcp dport set {TUNNEL_PORT} accept")
