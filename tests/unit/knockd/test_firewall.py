@@ -32,40 +32,6 @@ def test_what_is_right_is_left_alone(nft: FakeNft, firewall: Firewall) -> None:
     assert (firewall.backend, firewall.rules) == ("fake", RULES)
 
 
-def test_what_is_adopted_is_what_was_judged(nft: FakeNft, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Somebody mends the table just between the two listings of it: what was wrong is not put back in its place."""
-    mended = ["table inet hyperion {\n\tbetter\n}", "table inet hyperion {\n\tmended\n}"]
-    list_json = nft.list_json
-
-    def meddle(*what: str) -> str:
-        if mended:
-            nft.table = mended.pop(0)
-        return list_json(*what)
-
-    monkeypatch.setattr(nft, "list_json", meddle)
-    nft.table = EDITED
-    firewall = Firewall(nft, RULES, clock=nft.clock)
-    assert firewall.ensure() is Outcome.ADOPTED
-    assert (nft.table, nft.loads) == ("table inet hyperion {\n\tmended\n}", [])
-    assert firewall.ensure() is Outcome.KEPT
-
-
-def test_a_table_that_never_rests_is_not_adopted(nft: FakeNft, monkeypatch: pytest.MonkeyPatch) -> None:
-    list_json = nft.list_json
-
-    def meddle(*what: str) -> str:
-        nft.table = f"{nft.table} "
-        return list_json(*what)
-
-    monkeypatch.setattr(nft, "list_json", meddle)
-    nft.table = EDITED
-    firewall = Firewall(nft, RULES, clock=nft.clock)
-    with pytest.raises(FirewallError, match="is being changed"):
-        firewall.ensure()
-    assert not firewall.in_force()
-    assert nft.loads == []
-
-
 def test_a_deleted_table_comes_back_with_what_is_left_to_the_millisecond(nft: FakeNft, firewall: Firewall) -> None:
     firewall.admit("192.0.2.1", 60)
     firewall.admit("2001:db8::1", 10)
