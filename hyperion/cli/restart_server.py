@@ -59,7 +59,12 @@ def run_restart_server(options: UpOptions, *, now: bool) -> int:
         return show_plan(options, path)
     _announce(running, now=now)
     old = None if running is None else running.directory
-    launched, log_path = start_daemon(options, path, secrets, replaces=old, at_once=now)
+    try:
+        launched, log_path = start_daemon(options, path, secrets, replaces=old, at_once=now)
+    except KeyboardInterrupt:
+        if old is not None:
+            click.echo("note: the restart goes on by itself: hyperion-server status shows how", err=True)
+        raise
     return show_up(options, config, launched, log_path)
 
 

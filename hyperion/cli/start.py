@@ -75,7 +75,7 @@ class Start:
         if (pid := holder(directory)) is None:  # it has ended by itself
             return
         old = Running(directory, pid or None)
-        for now in (order.at_once, True):
+        for now in dict.fromkeys((order.at_once, True)):
             try:
                 stop(old, LABELS["server"], now=now)
             except TemporaryError:

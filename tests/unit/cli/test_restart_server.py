@@ -93,6 +93,25 @@ def test_a_passphrase_is_asked_for_twice_where_one_serves(
     assert (asked, len(started)) == ([runs], 1)
 
 
+@pytest.mark.parametrize("runs", [True, False])
+def test_whoever_interrupts_is_told_what_goes_on(
+    started: list[dict[str, Any]],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    *,
+    runs: bool,
+) -> None:
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module, "start_daemon", interrupt)
+    monkeypatch.setattr(module, "find", lambda *_: RUNNING if runs else None)
+    with pytest.raises(KeyboardInterrupt):
+        run_restart_server(OPTIONS, now=False)
+    assert ("goes on by itself" in capsys.readouterr().err) == runs
+    assert started == []
+
+
 def test_dry_run(started: list[dict[str, Any]], capsys: pytest.CaptureFixture[str]) -> None:
     assert run_restart_server(replace(OPTIONS, dry_run=True), now=False) == 0
     assert capsys.readouterr().out.startswith("would stop hyperion-server (pid 17)\nwould start hyperion-server run ")

@@ -97,13 +97,15 @@ def test_one_that_replaces_another_ends_it_first(tmp_path: Path, monkeypatch: py
     assert asked == [(Running(tmp_path, 17), False), (Running(tmp_path, 17), True)]
 
 
-@pytest.mark.parametrize("dies", [True, False])
+@pytest.mark.parametrize(("dies", "at_once", "asked"), [(True, False, [False, True]), (False, True, [True])])
 def test_one_that_hangs_is_killed_by_its_successor(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, dies: bool
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, dies: bool, at_once: bool, asked: list[bool]
 ) -> None:
     """It was told to end, and would when it wakes: with nobody behind it."""
+    heard = []
 
-    def stop(*_: object, **__: object) -> None:
+    def stop(*_: object, now: bool) -> None:
+        heard.append(now)
         raise TemporaryError("it still runs")
 
     killed: list[tuple[Path, int]] = []
@@ -119,14 +121,14 @@ def test_one_that_hangs_is_killed_by_its_successor(
     nobody: dict[str, dict[str, str]] = {"variables": {}, "answers": {}}
     ours, theirs = socket.socketpair()
     with ours:
-        ours.sendall(frame(LaunchOrder(secrets=nobody, runtime="/run/x", replaces=str(tmp_path))))
+        ours.sendall(frame(LaunchOrder(secrets=nobody, runtime="/run/x", replaces=str(tmp_path), at_once=at_once)))
         successor = Start("server", Path("/c"), launch_fd=theirs.detach())
     if dies:
         successor.make_room()
     else:
         with pytest.raises(TemporaryError, match="cannot be ended"):
             successor.make_room()
-    assert killed == [(tmp_path, signal.SIGKILL)]
+    assert (heard, killed) == (asked, [(tmp_path, signal.SIGKILL)])
 
 
 @pytest.mark.parametrize(
