@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from hyperion.config.safe_file import create, set_aside
+from hyperion.config.safe_file import create, set_aside, to_the_end
 from hyperion.errors import CannotCreateError
 
 
@@ -32,6 +32,7 @@ def refuse_existing(paths: Sequence[Path], hint: str) -> None:
             raise CannotCreateError(f"{path} exists already", hint=hint)
 
 
+@to_the_end()
 def put(files: Sequence[NewFile], *, replace: bool, now: datetime.datetime) -> list[Path]:
     """Writes them, for the owner only. The new names of what was there before; nothing of it is lost.
 

@@ -6,6 +6,7 @@ Knows files, owners, modes, links and locks. Refuses to know what is in them. So
 import contextlib
 import os
 import secrets
+import signal
 import stat
 import sys
 import time
@@ -35,6 +36,24 @@ _NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)
 _NONBLOCK = getattr(os, "O_NONBLOCK", 0)
 
 
+@contextlib.contextmanager
+def to_the_end() -> Iterator[None]:
+    """SIGHUP (a login is cut) and SIGTERM wait until this is over.
+
+    They would end us at once, with a secret lying about, or one file of two written. Ctrl-C is an exception, and what
+    it leaves is cleaned up.
+    """
+    if not hasattr(signal, "pthread_sigmask"):  # Windows, which has no such signals either
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP, signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@to_the_end()
 def create(
     path: Path, content: bytes, *, replace: bool = False, mode: int = OWNER_ONLY, hint: str | None = None
 ) -> None:
@@ -116,6 +135,7 @@ def read_original(path: Path) -> Original:
     return Original(real, content, status)
 
 
+@to_the_end()
 def rewrite(original: Original, content: bytes, check: Callable[[bytes], None]) -> None:
     """Puts ``content`` in the original's place, with its mode and owner.
 

@@ -3,6 +3,7 @@ import errno
 import importlib
 import itertools
 import os
+import signal
 import stat
 import subprocess
 import sys
@@ -46,6 +47,24 @@ def test_replacing_loses_nothing(tmp_path: Path) -> None:
     assert kept == [tmp_path / "a.key.20261126T180000Z.old"]
     assert kept[0].read_text() == "old secret"
     assert (tmp_path / "a.key").read_text() == "secret\n"
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGTERM])
+def test_a_login_that_is_cut_leaves_no_half(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    seen = []
+    fsync = os.fsync
+
+    def hang_up(fd: int) -> None:
+        signal.raise_signal(number)
+        fsync(fd)
+
+    monkeypatch.setattr(os, "fsync", hang_up)
+    before = signal.signal(number, lambda *_: seen.append(found(tmp_path)))
+    try:
+        put(files(tmp_path), replace=False, now=NOW)
+    finally:
+        signal.signal(number, before)
+    assert seen == [{"a.key": "secret\n", "a.toml": "text\n"}]
 
 
 OLD = {"a.key": "old secret", "a.toml": "old text"}
