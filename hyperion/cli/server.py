@@ -28,6 +28,14 @@ CONFIRM_SECONDS = 90.0
 MAX_CONFIRM_SECONDS = 600.0
 
 
+workers_option = click.option(
+    "--workers",
+    metavar="N",
+    type=click.IntRange(1, MAX_WORKERS),
+    help="Worker processes. [default: one for each processor]",
+)
+
+
 def main() -> None:
     """Entry point."""
     sys.exit(run_program(PROGRAM, program))
@@ -42,12 +50,7 @@ def program() -> None:
 
 @program.command(short_help="Serve in the foreground, until SIGTERM or SIGINT.")
 @options.config("server.toml")
-@click.option(
-    "--workers",
-    metavar="N",
-    type=click.IntRange(1, MAX_WORKERS),
-    help="Worker processes. [default: one for each processor]",
-)
+@workers_option
 @options.user("hyperion")
 @options.drain_timeout
 @options.log
@@ -175,12 +178,7 @@ def count_processors() -> int:
 
 @program.command(short_help="Start serving in the background.")
 @options.config("server.toml")
-@click.option(
-    "--workers",
-    metavar="N",
-    type=click.IntRange(1, MAX_WORKERS),
-    help="Worker processes. [default: one for each processor]",
-)
+@workers_option
 @options.user("hyperion")
 @options.foreground
 @options.drain_timeout
@@ -207,12 +205,7 @@ def up(context: click.Context, /, foreground: bool, dry_run: bool, **given: Any)
 
 @program.command(short_help="Stop it and start it again, also through its own tunnel.")
 @options.config("server.toml")
-@click.option(
-    "--workers",
-    metavar="N",
-    type=click.IntRange(1, MAX_WORKERS),
-    help="Worker processes. [default: one for each processor]",
-)
+@workers_option
 @options.user("hyperion")
 @options.drain_timeout
 @options.log
