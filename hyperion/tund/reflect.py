@@ -53,7 +53,7 @@ MAX_HELD_BYTES = 256
 #: SYNs that are remembered, to know one that is sent again and again: nobody answered it, though there is a listener,
 #: so this machine's own firewall may be in between. Of more within two seconds some are forgotten; one that is noticed
 #: is enough.
-MAX_OPENINGS = 1_024
+MAX_OPENINGS = 256
 #: The second of a kind is no sign: where this process stood still for a second, it was sent again all the same.
 UNANSWERED_AT = 3
 
