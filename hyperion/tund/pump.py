@@ -35,7 +35,7 @@ REPORT_INTERVAL = 5.0
 #: Seconds that a first SYN waits for a worker to listen. Then it is reset: no application waits for longer.
 HOLD_SECONDS = 0.8
 #: Seconds that packets still go round when the supervisor is gone: the workers go at the same time, and the resets of
-#: their sockets must find home, or the applications would wait for ever.
+#: their sockets must find home, or the applications would wait for ever. Nobody new gets in.
 LAST_WORDS_SECONDS = 0.5
 #: What may wait for a supervisor that does not read; further words are lost. The reports repeat themselves.
 MAX_UNSENT_BYTES = 64 * 1024
@@ -205,6 +205,8 @@ class Pump:
             self._poll.unregister(self._control.fileno())
             self._unsent.clear()
             self._awaited = dict.fromkeys(self._awaited, 0.0)  # nobody will listen any more
+            for target in self._names.values():
+                target.up = False
             self._due = 0.0
 
     def _fail(self, reason: str) -> None:

@@ -163,6 +163,8 @@ def test_packets_go_round_for_a_moment_longer_than_the_supervisor_lives(rig: Rig
     rig.supervisor.close()
     assert read(rig.kernel.recv(70_000)).flags & RST  # who waited for a listener waits no longer
     assert rig.ask(tcp(OWN, SERVER, 40_022, 50_000, flags=RST)).ports == (22, 50_000)
+    # Nobody new: the listeners go with the workers, and their ports may be anybody's.
+    assert rig.ask(tcp(OWN, SERVER, 50_002, 22)).protocol == 1
     assert rig.end() == EXIT_OK
     assert time.monotonic() - began < LAST_WORDS_SECONDS + 1
 
