@@ -31,8 +31,8 @@ class Mirror:
 
     def __init__(self, *, shortcut: bool = True) -> None:
         self._shortcut = shortcut
-        # Apart from the client's own, and from each other.
-        self._device, net = ("mirror0", "10.98.0") if shortcut else ("mirror1", "10.97.0")
+        # Apart from the client's own, from each other and from those of ``wireguard`` and ``sshuttle``.
+        self._device, net = ("mirror0", "10.98.0") if shortcut else ("mirror1", "10.93.0")
         self._own, self._server = f"{net}.1", f"{net}.10"
         self.address: Address = (self._server, PORT)
 
