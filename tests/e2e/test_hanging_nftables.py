@@ -105,13 +105,13 @@ def test_it_is_told_and_knocks_are_heard(network: Topology, server: Special, dir
     assert not server.server.events("worker-crashed")
 
 
+# Of a library only: a program that hangs is killed by itself.
 @pytest.mark.long
 @pytest.mark.timeout(300)
+@pytest.mark.parametrize("server", [library_that_hangs], ids=["library"], indirect=True)
 def test_a_library_that_never_comes_back_costs_knockd_and_no_more(
     network: Topology, server: Special, directory: Path
 ) -> None:
-    if not (directory / "real").exists():
-        pytest.skip("a program that hangs is killed by itself")
     (directory / "hang").touch()
     server.knock(network.attacker, network.server.ipv4)
     until(lambda: bool(server.server.events("worker-crashed")), 80)
