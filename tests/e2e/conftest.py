@@ -9,7 +9,10 @@ import pytest
 
 from hyperion.firewall.nft_library import NftLibrary
 from hyperion.firewall.nft_program import NftProgram
-from tests.helpers.gate import Inside, inside, service
+from hyperion.firewall.ruleset import Ruleset
+from hyperion.knockd.firewall import Firewall
+from tests.helpers.adopted import adopted
+from tests.helpers.gate import TUNNEL_PORT, Inside, inside, service
 from tests.helpers.gated import ECHO_PORT
 from tests.helpers.netns import Host, Topology, topology
 from tests.helpers.openssh import OpenSsh, openssh
@@ -63,6 +66,19 @@ def backend(request: pytest.FixtureRequest, network: Topology) -> Iterator[Insid
     """The same nftables, both ways to it."""
     with _empty(inside(network.server, request.param)) as made:
         yield made
+
+
+@pytest.fixture(scope="module")
+def listening(network: Topology) -> Iterator[None]:
+    """Something answers at the server's tunnel port, for tests of who gets that far."""
+    with service(network.server):
+        yield
+
+
+@pytest.fixture
+def firewall(backend: Inside) -> Firewall:
+    """The gate as it is printed, adopted."""
+    return adopted(backend, Ruleset(TUNNEL_PORT))
 
 
 @contextlib.contextmanager

@@ -2,7 +2,7 @@
 
 import random
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import pytest
 
@@ -10,11 +10,10 @@ from hyperion.firewall.listing import Listing
 from hyperion.firewall.nft import FirewallError
 from hyperion.firewall.ruleset import Ruleset, admit_text, parse_source, ruleset_text
 from hyperion.knockd.firewall import Firewall, Outcome, TableMissingError, TableWrongError
-from tests.helpers.adopted import adopted
-from tests.helpers.gate import SYN, TUNNEL_PORT, Inside, Outgoing, gets_in, reaches, scan, service
-from tests.helpers.netns import Topology, topology
+from tests.helpers.gate import SYN, TUNNEL_PORT, Inside, Outgoing, gets_in, reaches, scan
+from tests.helpers.netns import Topology
 
-pytestmark = [pytest.mark.root, pytest.mark.needs("ip", "nft")]
+pytestmark = [pytest.mark.root, pytest.mark.needs("ip", "nft"), pytest.mark.usefixtures("listening")]
 
 RULES = Ruleset(TUNNEL_PORT)
 P = TUNNEL_PORT
@@ -69,17 +68,6 @@ CHAINS = (
 )
 #: Before which of the rules that are printed: the first, those that open the port for IPv4, for IPv6, the last.
 PLACES = ("", "index 7", "index 9", "index 11")
-
-
-@pytest.fixture(scope="module")
-def network() -> Iterator[Topology]:
-    with topology() as network, service(network.server):
-        yield network
-
-
-@pytest.fixture
-def firewall(backend: Inside) -> Firewall:
-    return adopted(backend, RULES)
 
 
 def test_the_operators_own_table_is_adopted_with_every_rule(network: Topology, backend: Inside) -> None:

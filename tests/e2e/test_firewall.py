@@ -5,7 +5,6 @@ import json
 import random
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,21 +17,10 @@ from hyperion.firewall.ruleset import Ruleset, ruleset_text
 from hyperion.knockd.firewall import Firewall, Outcome
 from tests.helpers.adopted import adopted
 from tests.helpers.gate import TUNNEL_PORT, Inside, connect, gets_in, inside, service
-from tests.helpers.netns import Topology, topology
+from tests.helpers.netns import Topology
 
-pytestmark = [pytest.mark.root, pytest.mark.needs("ip", "nft")]
+pytestmark = [pytest.mark.root, pytest.mark.needs("ip", "nft"), pytest.mark.usefixtures("listening")]
 RULES = Ruleset(TUNNEL_PORT)
-
-
-@pytest.fixture(scope="module")
-def network() -> Iterator[Topology]:
-    with topology() as network, service(network.server):
-        yield network
-
-
-@pytest.fixture
-def firewall(backend: Inside) -> Firewall:
-    return adopted(backend, RULES)
 
 
 def check_life_cycle(network: Topology, firewall: Firewall, ttl: float = 2.0) -> None:

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import socket
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 
 import pytest
 
@@ -16,32 +16,20 @@ from hyperion.knockd import guard as guard_module
 from hyperion.knockd.firewall import Firewall
 from hyperion.knockd.guard import FREE_RESTORATIONS, Guard
 from hyperion.knockd.watch import TableWatch
-from tests.helpers.adopted import adopted
-from tests.helpers.gate import TUNNEL_PORT, Inside, connect, gets_in, inside, service
+from tests.helpers.gate import TUNNEL_PORT, Inside, connect, gets_in, inside
 from tests.helpers.meddling import MEDDLING, Probe
-from tests.helpers.netns import Topology, topology
+from tests.helpers.netns import Topology
 
-pytestmark = [pytest.mark.root, pytest.mark.needs("ip", "nft")]
+pytestmark = [pytest.mark.root, pytest.mark.needs("ip", "nft"), pytest.mark.usefixtures("listening")]
 RULES = Ruleset(TUNNEL_PORT)
 #: What the issue allows.
 MAX_EXPOSURE_SECONDS = 0.2
-
-
-@pytest.fixture(scope="module")
-def network() -> Iterator[Topology]:
-    with topology() as network, service(network.server):
-        yield network
 
 
 @pytest.fixture
 def meddler(network: Topology) -> Inside:
     """Somebody else's nft: a backend is not for two threads at once."""
     return inside(network.server, NftProgram)
-
-
-@pytest.fixture
-def firewall(backend: Inside) -> Firewall:
-    return adopted(backend, RULES)
 
 
 @pytest.fixture

@@ -3,10 +3,7 @@ what an operator took away."""
 
 import os
 import signal
-import subprocess
-import sys
 import time
-from pathlib import Path
 
 import pytest
 
@@ -15,11 +12,11 @@ from tests.helpers.gate import gets_in
 from tests.helpers.knockd_process import PORT, SET, TABLE, load_table
 from tests.helpers.netns import Topology
 from tests.helpers.special import Special
+from tests.helpers.trials import remove_firewall
 from tests.helpers.waiting import until
 
 pytestmark = [pytest.mark.root, pytest.mark.needs("ip", "nft"), pytest.mark.timeout(120)]
 
-SERVER = str(Path(sys.executable).with_name("hyperion-server"))
 #: What the issue allows knockd to be away for.
 MAX_AWAY_SECONDS = 2.0
 OWN = (
@@ -40,21 +37,9 @@ def listing(server: Special) -> str:
     return server.network.server.run("nft", "list", "ruleset")
 
 
-def remove(server: Special) -> str:
-    done = subprocess.run(
-        server.network.server.command(SERVER, "remove-firewall", "--config", str(server.directory / "server.toml")),
-        env=os.environ | {"HYPERION_HOME": str(server.directory)},
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
 @pytest.mark.parametrize("meddling", ["flush ruleset", f"flush table inet {TABLE}", f"delete table inet {TABLE}"])
 def test_it_is_back_with_the_next_knockd(network: Topology, server: Special, meddling: str) -> None:
-    remove(server)
+    remove_firewall(server.network.server, server.directory)
     network.server.run("nft", "-f", "-", input=ruleset_text(Ruleset(PORT, table=TABLE, set=SET)) + OWN)
     server.server.wait_events("gate-open", 2)
     began = time.monotonic()
@@ -71,7 +56,7 @@ def test_it_is_back_with_the_next_knockd(network: Topology, server: Special, med
 
 
 def test_not_if_an_operator_took_it_away(network: Topology, server: Special) -> None:
-    assert "removed table" in remove(server)
+    assert "removed table" in remove_firewall(server.network.server, server.directory)
     os.kill(server.knockd_pid(), signal.SIGKILL)
     server.server.wait_events("worker-started", 4)
     time.sleep(1)
@@ -81,7 +66,7 @@ def test_not_if_an_operator_took_it_away(network: Topology, server: Special) -> 
     server.server.wait_events("gate-open", 2)
     for number, meddling in enumerate(("", "flush ruleset")):
         crash(server, meddling)
-        remove(server)
+        remove_firewall(server.network.server, server.directory)
         server.server.wait_events("worker-started", 5 + number)
         time.sleep(1)
         assert TABLE not in listing(server)

@@ -1,22 +1,14 @@
 """Named sets and maps that an operator keeps in the gate's table, in a real kernel, by both ways to nftables."""
 
-from collections.abc import Iterator
-
 import pytest
 
 from hyperion.firewall.ruleset import Ruleset, ruleset_text
 from hyperion.knockd.firewall import Firewall, Outcome
 from tests.helpers.gate import TUNNEL_PORT, Inside, gets_in, service
-from tests.helpers.netns import Topology, topology
+from tests.helpers.netns import Topology
 
-pytestmark = [pytest.mark.root, pytest.mark.needs("ip", "nft")]
+pytestmark = [pytest.mark.root, pytest.mark.needs("ip", "nft"), pytest.mark.usefixtures("listening")]
 RULES = Ruleset(TUNNEL_PORT)
-
-
-@pytest.fixture(scope="module")
-def network() -> Iterator[Topology]:
-    with topology() as network, service(network.server):
-        yield network
 
 
 def test_the_operators_sets_come_back_with_what_is_in_them(network: Topology, backend: Inside) -> None:

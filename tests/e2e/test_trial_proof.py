@@ -2,7 +2,6 @@
 
 import os
 import signal
-import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +14,7 @@ from tests.helpers.gate import Inside, gets_in
 from tests.helpers.gated import Whole, whole
 from tests.helpers.knockd_process import PORT, SET, TABLE
 from tests.helpers.netns import Topology
-from tests.helpers.trials import SERVER, Applying
+from tests.helpers.trials import Applying, remove_firewall
 from tests.helpers.waiting import until
 
 pytestmark = [pytest.mark.root, pytest.mark.needs("ip", "nft"), pytest.mark.timeout(120)]
@@ -66,7 +65,7 @@ def test_the_first_apply_of_a_host_opens_the_gate(
     server: Whole, network: Topology, nft: Inside, tmp_path: Path
 ) -> None:
     """There is no table, so the server takes nobody; there is one, and it takes who knocks."""
-    remove(server)
+    remove_firewall(server.network.server, server.directory)
     assert not examine(server, 2)
     applying = apply(server, 60).loaded()
     assert examine(server)
@@ -151,22 +150,10 @@ def test_nobody_comes_and_the_guard_guards_what_was(server: Whole, network: Topo
     assert examine(server)
 
 
-def remove(server: Whole) -> str:
-    done = subprocess.run(
-        server.network.server.command(SERVER, "remove-firewall", "--config", str(server.directory / "server.toml")),
-        env=os.environ | {"HYPERION_HOME": str(server.directory)},
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout + done.stderr
-
-
 def test_remove_is_no_meddling_and_fails_closed(server: Whole, network: Topology, nft: Inside) -> None:
     nft.load("table ip theirs {\nchain c {\ncounter\n}\n}")
     assert examine(server)
-    told = remove(server)
+    told = remove_firewall(server.network.server, server.directory)
     assert f"removed table inet {TABLE}" in told
     assert "the running server has no gate now, and takes no new connection until it has one" in told
     time.sleep(1)
@@ -174,6 +161,6 @@ def test_remove_is_no_meddling_and_fails_closed(server: Whole, network: Topology
     assert TABLE not in listing(network)  # the guard does not bring it back
     assert not examine(server, 2)
     assert not gets_in(network.attacker, network.server.ipv4, PORT)
-    assert "nothing to remove" in remove(server)
+    assert "nothing to remove" in remove_firewall(server.network.server, server.directory)
     nft.load(ruleset_text(RULES))
     until(lambda: examine(server))

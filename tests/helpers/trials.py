@@ -59,6 +59,19 @@ class Applying:
         self.child.send_signal(number)
 
 
+def remove_firewall(host: Host, directory: Path) -> str:
+    """``remove-firewall`` for the server whose ``server.toml`` is in ``directory``, to its good end; what it says."""
+    done = subprocess.run(
+        host.command(SERVER, "remove-firewall", "--config", str(directory / "server.toml")),
+        env=os.environ | {"HYPERION_HOME": str(directory)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout + done.stderr
+
+
 def trial_pids(host: Host) -> list[int]:
     """The trials that run in ``host``. (For a moment an nft that one of them starts bears its name.)"""
     wanted = os.stat(NAMES / host.name).st_ino
