@@ -89,10 +89,10 @@ def pass_on(control: socket.socket, stream: socket.socket, server: str, port: in
 
 
 def _await_answer(control: socket.socket, server: str, port: int) -> None:
-    said = _hear_within(control, WORD_SECONDS)
+    said = _hear(control, WORD_SECONDS)
     if said is None:
         tell(f"hyperion-client: still waiting for {server}:{port}\n")
-        said = _hear_within(control, ANSWER_SECONDS - WORD_SECONDS)
+        said = _hear(control, ANSWER_SECONDS - WORD_SECONDS)
     if said is None:
         raise _hangs(server)
     answer = decode_answer(said[0]) if said else None
@@ -129,16 +129,8 @@ def explain(answer: Answer | None, reason: str, server: str, port: int) -> Hyper
             return UnreachableError(f"no tunnel to {server}{why}", hint=f"hyperion-client doctor {server} says why")
 
 
-def _hear(control: socket.socket) -> bytes:
-    """One byte, or nothing at the end."""
-    try:
-        return control.recv(1)
-    except OSError:
-        return b""
-
-
-def _hear_within(control: socket.socket, seconds: float) -> bytes | None:
-    """As ``_hear``; ``None`` if nothing came in that time."""
+def _hear(control: socket.socket, seconds: float | None = None) -> bytes | None:
+    """One byte, or nothing at the end; ``None`` if neither came within ``seconds``. Without them it waits for one."""
     control.settimeout(seconds)
     try:
         return control.recv(1)

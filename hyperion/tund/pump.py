@@ -159,12 +159,13 @@ class Pump:
         target = self._names.setdefault(state.name, Target(state.name))
         for address in [address for address, known in self._targets.items() if known is target]:
             del self._targets[address]
-        for text in state.addresses:
-            family = socket.AF_INET6 if ":" in text else socket.AF_INET
-            self._targets[socket.inet_pton(family, text)] = target
+        addresses = [
+            socket.inet_pton(socket.AF_INET6 if ":" in text else socket.AF_INET, text) for text in state.addresses
+        ]
+        self._targets.update(dict.fromkeys(addresses, target))
         target.up = state.up
         target.set_listeners(state.listeners, closed=state.closed)
-        self._shortcut.set([address for address, known in self._targets.items() if known is target], target)
+        self._shortcut.set(addresses, target)
         for held in self._reflector.release(state.name):
             self._again(held)
         if self._reflector.wanted:
